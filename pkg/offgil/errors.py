@@ -1,0 +1,208 @@
+"""Every exception that offgil raises, in one tree.
+
+Network errors carry httpx's names and nesting, so that code written for httpx reads the same; store errors hang below
+:class:`StoreError`.  Each message says what happened, to which URL or key, and what to do about it.
+
+::
+
+    OffgilError
+    ├── HTTPError
+    │   ├── RequestError
+    │   │   ├── TransportError
+    │   │   │   ├── TimeoutException
+    │   │   │   │   ├── ConnectTimeout
+    │   │   │   │   ├── ReadTimeout
+    │   │   │   │   ├── WriteTimeout
+    │   │   │   │   └── PoolTimeout
+    │   │   │   ├── NetworkError
+    │   │   │   │   ├── ConnectError
+    │   │   │   │   ├── ReadError
+    │   │   │   │   ├── WriteError
+    │   │   │   │   └── CloseError
+    │   │   │   ├── ProtocolError
+    │   │   │   │   ├── LocalProtocolError
+    │   │   │   │   └── RemoteProtocolError
+    │   │   │   ├── ProxyError
+    │   │   │   └── UnsupportedProtocol
+    │   │   ├── DecodingError
+    │   │   └── TooManyRedirects
+    │   └── HTTPStatusError
+    ├── InvalidURL              (also ValueError)
+    ├── Closed                  (also RuntimeError)
+    └── StoreError
+        ├── StoreTimeout        (also TimeoutError)
+        ├── StoreFull
+        ├── StoreCorrupted
+        ├── StoreUnavailable    (also NotImplementedError)
+        ├── CodecError          (also TypeError)
+        └── KeyTooLong          (also ValueError)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from offgil.response import Response
+
+__all__ = [
+    "CloseError",
+    "Closed",
+    "CodecError",
+    "ConnectError",
+    "ConnectTimeout",
+    "DecodingError",
+    "HTTPError",
+    "HTTPStatusError",
+    "InvalidURL",
+    "KeyTooLong",
+    "LocalProtocolError",
+    "NetworkError",
+    "OffgilError",
+    "PoolTimeout",
+    "ProtocolError",
+    "ProxyError",
+    "ReadError",
+    "ReadTimeout",
+    "RemoteProtocolError",
+    "RequestError",
+    "StoreCorrupted",
+    "StoreError",
+    "StoreFull",
+    "StoreTimeout",
+    "StoreUnavailable",
+    "TimeoutException",
+    "TooManyRedirects",
+    "TransportError",
+    "UnsupportedProtocol",
+    "WriteError",
+    "WriteTimeout",
+]
+
+
+class OffgilError(Exception):
+    """Base of every exception that offgil raises by itself."""
+
+
+class HTTPError(OffgilError):
+    """Base of :class:`RequestError` and :class:`HTTPStatusError`."""
+
+
+class RequestError(HTTPError):
+    """A request got no usable answer.  ``str(exc)`` names the method and the URL."""
+
+
+class TransportError(RequestError):
+    """The failure lies between this program and the server, not in the answer's meaning."""
+
+
+class TimeoutException(TransportError):
+    """A time limit passed; the subclass says in which phase."""
+
+
+class ConnectTimeout(TimeoutException):
+    """No connection (name look-up, TCP, TLS) within the ``connect`` limit."""
+
+
+class ReadTimeout(TimeoutException):
+    """The server sent nothing for the ``read`` limit."""
+
+
+class WriteTimeout(TimeoutException):
+    """The server accepted nothing for the ``write`` limit."""
+
+
+class PoolTimeout(TimeoutException):
+    """No connection of the pool became free within the ``pool`` limit."""
+
+
+class NetworkError(TransportError):
+    """The connection could not be made or broke."""
+
+
+class ConnectError(NetworkError):
+    """The connection could not be made: name look-up, TCP or TLS failed."""
+
+
+class ReadError(NetworkError):
+    """Receiving from the server failed."""
+
+
+class WriteError(NetworkError):
+    """Sending to the server failed."""
+
+
+class CloseError(NetworkError):
+    """Closing the connection failed."""
+
+
+class ProtocolError(TransportError):
+    """One side broke the HTTP protocol."""
+
+
+class LocalProtocolError(ProtocolError):
+    """The request itself is not valid HTTP, for instance a header with a line break.  Nothing was sent."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The server's answer is not valid HTTP or ended too early."""
+
+
+class ProxyError(TransportError):
+    """The proxy refused or failed."""
+
+
+class UnsupportedProtocol(TransportError):
+    """The URL's scheme is missing, or is neither ``http`` nor ``https``."""
+
+
+class DecodingError(RequestError):
+    """The body's Content-Encoding does not match its bytes."""
+
+
+class TooManyRedirects(RequestError):
+    """The server redirected more often than allowed."""
+
+
+class HTTPStatusError(HTTPError):
+    """The server answered with a 4xx or 5xx status; raised by ``Response.raise_for_status``."""
+
+    def __init__(self, message: str, *, response: Response) -> None:
+        super().__init__(message)
+        self.response = response
+
+
+class InvalidURL(OffgilError, ValueError):
+    """The URL cannot be parsed.  Nothing was sent."""
+
+
+class Closed(OffgilError, RuntimeError):
+    """The client or store was closed, before the call or while it waited."""
+
+
+class StoreError(OffgilError):
+    """Base of the result stores' errors."""
+
+
+class StoreTimeout(StoreError, TimeoutError):
+    """The awaited key, entry or free space did not come within ``timeout`` seconds."""
+
+
+class StoreFull(StoreError):
+    """The store has no room for the value; raise its bounds, or remove results that were read."""
+
+
+class StoreCorrupted(StoreError):
+    """Shared memory does not hold what it must; the store cannot be used further."""
+
+
+class StoreUnavailable(StoreError, NotImplementedError):
+    """This platform or process cannot have that kind of store."""
+
+
+class CodecError(StoreError, TypeError):
+    """The value cannot be encoded for, or decoded from, the store."""
+
+
+class KeyTooLong(StoreError, ValueError):
+    """A key's UTF-8 form exceeds the store's limit."""

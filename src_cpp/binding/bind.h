@@ -1,0 +1,12 @@
+// What the files of this folder share.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+namespace offgil::binding {
+
+namespace nb = nanobind;
+
+void bind_net(nb::module_ &m);
+
+}  // namespace offgil::binding

@@ -1,0 +1,7 @@
+// The extension module offgil._core: one bind_* function per core, nothing else.
+#include "binding/bind.h"
+
+NB_MODULE(_core, m) {
+    m.doc() = "Native core of offgil: HTTP on libcurl and result stores. Use the offgil package instead.";
+    offgil::binding::bind_net(m);
+}
