@@ -198,7 +198,8 @@ class Client:
                         batch.add(request, cell)
                     except (RequestError, InvalidURL) as error:
                         error.request = request
-                        cell.append(error)
+                        # Its traceback would keep this frame, and so the batch, alive for as long as the error.
+                        cell.append(error.with_traceback(None))
                     if ordered:
                         waiting.append(cell)
                     elif cell:
@@ -296,7 +297,7 @@ class Batch:
         return completed
 
     def close(self) -> None:
-        """Drop what is in flight.  Idempotent."""
+        """Drop what is in flight and end the connections.  Idempotent."""
         self._core.close()
         self._pending.clear()
 

@@ -28,6 +28,7 @@ class Unset:
 UNSET = Unset()
 
 _SAFE_IN_URL = "/?#[]@!$&'()*+,;=:%~"
+_ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _NEEDS_QUOTING = re.compile(r"[^\x21-\x7e]")
 
 
@@ -55,7 +56,7 @@ def encode_url(url: str, base_url: str, params: Sequence[tuple[str, str]]) -> st
         base_url: empty, or without a trailing slash.
         params: appended to the query that ``url`` has already.
     """
-    if base_url and not url.lower().startswith(("http://", "https://")):
+    if base_url and not _ABSOLUTE.match(url):
         url = f"{base_url}/{url.lstrip('/')}" if url else base_url
     if _NEEDS_QUOTING.search(url):
         url = _quote(url)

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cmath>
+#include <memory>
 #include <unordered_map>
 
 #include "binding/bind.h"
@@ -110,12 +111,13 @@ struct PyClient {
 /// Locking: `busy` admits one thread at a time; the rest belongs to whoever holds it.
 class PyBatch {
   public:
-    PyBatch(PyClient &owner, std::size_t connections) : owner_(owner), batch_(owner.client, connections) {}
+    PyBatch(PyClient &owner, std::size_t connections)
+        : owner_(owner), batch_(std::make_unique<net::Batch>(owner.client, connections)) {}
 
     void add(nb::str method, nb::str url, nb::handle headers, nb::handle body, nb::tuple limits, std::uint64_t tag) {
         Turn turn(busy_);
         require_usable();
-        batch_.add(request_of(method, url, headers, body, limits), tag);
+        batch_->add(request_of(method, url, headers, body, limits), tag);
         if (!body.is_none()) bodies_.emplace(tag, nb::borrow(body));
     }
 
@@ -127,7 +129,7 @@ class PyBatch {
         bool interrupted = false;
         std::vector<net::Batch::Completion> done = [&] {
             nb::gil_scoped_release detached;
-            return batch_.wait(deadline, interrupt, interrupted);
+            return batch_->wait(deadline, interrupt, interrupted);
         }();
         if (interrupted) throw nb::python_error();
         if (done.empty()) require_usable();
@@ -145,7 +147,10 @@ class PyBatch {
 
     void close() {
         Turn turn(busy_);
-        if (batch_.usable()) batch_.cancel_all();
+        {
+            nb::gil_scoped_release detached;
+            batch_.reset();  // ends connections
+        }
         bodies_.clear();
     }
 
@@ -160,15 +165,15 @@ class PyBatch {
     };
 
     void require_usable() const {
-        if (!batch_.usable())
+        if (!batch_ || !batch_->usable())
             throw NetException({net::ErrorKind::closed,
-                                "the client is closed, or this process was forked off while the batch ran"});
+                                "the batch or its client is closed, or this process was forked off since"});
     }
 
     PyClient &owner_;
     std::atomic_flag busy_;
     std::unordered_map<std::uint64_t, nb::object> bodies_;  // outlives batch_, which borrows from it
-    net::Batch batch_;
+    std::unique_ptr<net::Batch> batch_;
 };
 
 }  // namespace
@@ -207,7 +212,7 @@ void bind_net(nb::module_ &m) {
         .def("wait", &PyBatch::wait, "timeout"_a.none(),
              nb::sig("def wait(self, timeout: float | None) -> list[tuple[int, Response | Exception]]"),
              "Drive all requests, detached, until one or more are complete or `timeout` seconds are over.")
-        .def("close", &PyBatch::close, "Drop what is in flight.");
+        .def("close", &PyBatch::close, "Drop what is in flight and end the connections.");
 }
 
 }  // namespace offgil::binding

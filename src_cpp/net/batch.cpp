@@ -21,7 +21,7 @@ Batch::~Batch() {
         return;
     }
     pool_.dismiss(multi_.get());
-    cancel_all();
+    while (!running_.empty()) retire(running_.back().get());
 }
 
 bool Batch::usable() const { return !multi_->cancelled() && pool_.generation() == fork_generation(); }
@@ -101,15 +101,6 @@ std::vector<Batch::Completion> Batch::wait(Nanos deadline, const Interrupt &inte
             ask_at = deadline_after(monotonic_now(), interrupt.every);
         }
     }
-}
-
-std::vector<std::uint64_t> Batch::cancel_all() {
-    std::vector<std::uint64_t> tags;
-    while (!running_.empty()) {
-        tags.push_back(running_.back()->tag);
-        retire(running_.back().get());
-    }
-    return tags;
 }
 
 }  // namespace offgil::net

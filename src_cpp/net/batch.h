@@ -33,13 +33,8 @@ class Batch {
     /// when the interrupt hook says so (then `interrupted` is set).  With nothing in flight it sleeps until `deadline`.
     std::vector<Completion> wait(Nanos deadline, const Interrupt &interrupt, bool &interrupted);
 
-    std::size_t in_flight() const { return running_.size(); }
-
     /// Whether the batch can run: its client is open and this is the process that made it.
     bool usable() const;
-
-    /// The tags of what is still in flight, which is dropped.
-    std::vector<std::uint64_t> cancel_all();
 
   private:
     struct Item {

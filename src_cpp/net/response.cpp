@@ -45,6 +45,7 @@ void HeaderBlock::clear() {
     bytes_.clear();
     fields_.clear();
     reason_at_ = reason_size_ = 0;
+    complete_ = false;
 }
 
 void HeaderBlock::add_line(std::string_view line) {
@@ -69,7 +70,10 @@ void HeaderBlock::add_line(std::string_view line) {
         return;
     }
     std::size_t colon = line.find(':');
-    if (colon == std::string_view::npos) return;  // the blank line that ends the block
+    if (colon == std::string_view::npos) {
+        complete_ = trim(line).empty();
+        return;
+    }
     std::string_view name = line.substr(0, colon), value = trim(line.substr(colon + 1));
     fields_.push_back({offset(name), size(name), value.empty() ? 0 : offset(value), size(value)});
     bytes_.append(line);

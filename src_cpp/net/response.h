@@ -51,6 +51,9 @@ class HeaderBlock {
     void add_line(std::string_view line);
     void clear();
 
+    /// Whether the blank line came that ends a block.
+    bool complete() const { return complete_; }
+
     std::size_t count() const { return fields_.size(); }
     std::string_view name(std::size_t i) const;
     std::string_view value(std::size_t i) const;
@@ -66,6 +69,7 @@ class HeaderBlock {
     std::string bytes_;
     std::vector<Field> fields_;
     std::uint32_t reason_at_ = 0, reason_size_ = 0;
+    bool complete_ = false;
 };
 
 struct Response {

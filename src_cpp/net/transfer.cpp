@@ -236,6 +236,9 @@ Error Transfer::timeout_error() const {
 
 Result Transfer::finish(CURLcode code, Nanos now) {
     if (code != CURLE_OK) return classify(code);
+    // libcurl is content with a head that just stops.
+    if (!response_.headers.complete())
+        return error(ErrorKind::remote_protocol, "the server closed the connection within the header");
     response_.elapsed = now - started_;
     response_.url = request_->url;
     long status = 0, version = 0;
