@@ -78,7 +78,7 @@ class Client:
         headers: HeaderTypes | None = None,
         json: Any = None,
         content: Content | None = None,
-        timeout: Timeout | float | None | Unset = UNSET,
+        timeout: Timeout | float | Unset | None = UNSET,
     ) -> _Encoded:
         fields = encode_headers(headers)
         body = encode_body(json, content, fields)
@@ -100,7 +100,7 @@ class Client:
         headers: HeaderTypes | None = None,
         json: Any = None,
         content: Content | None = None,
-        timeout: Timeout | float | None | Unset = UNSET,
+        timeout: Timeout | float | Unset | None = UNSET,
     ) -> Response:
         """Send one request and return its whole answer.
 
@@ -179,9 +179,7 @@ class Client:
             raise ValueError(f"concurrency={concurrency}: must be at least 1")
         return self._map(iter(requests), concurrency, ordered)
 
-    def _map(
-        self, requests: Iterator[Request | str], concurrency: int, ordered: bool
-    ) -> Iterator[Outcome]:
+    def _map(self, requests: Iterator[Request | str], concurrency: int, ordered: bool) -> Iterator[Outcome]:
         with self.batch(concurrency) as batch:
             waiting: deque[list[Outcome]] = deque()  # one cell a request, oldest first
             most_waiting = 2 * concurrency

@@ -45,7 +45,7 @@ class Request:
     headers: HeaderTypes | None = None
     json: Any = None
     content: Content | None = None
-    timeout: Timeout | float | None | Unset = UNSET
+    timeout: Timeout | float | Unset | None = UNSET
 
 
 def encode_url(url: str, base_url: str, params: Sequence[tuple[str, str]]) -> str:
@@ -91,7 +91,7 @@ def encode_params(params: ParamTypes | None) -> list[tuple[str, str]]:
     if not params:
         return []
     items: Iterable[tuple[str, Any]] = params.items() if isinstance(params, Mapping) else params
-    pairs = []
+    pairs: list[tuple[str, str]] = []
     for name, value in items:
         values = value if isinstance(value, (list, tuple)) else (value,)
         pairs.extend((str(name), _text(item)) for item in values)

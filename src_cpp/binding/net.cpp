@@ -31,7 +31,8 @@ net::Nanos nanos_of(nb::handle seconds) {
     if (seconds.is_none()) return net::kNever;
     double value = PyFloat_AsDouble(seconds.ptr());
     if (value == -1.0 && PyErr_Occurred()) throw nb::python_error();
-    if (std::isnan(value) || value < 0) throw nb::value_error("a timeout must be a number of seconds >= 0, or None");
+    if (std::isnan(value) || value < 0)
+        throw nb::value_error("a timeout must be a number of seconds >= 0, or None");
     return value < 9e9 ? static_cast<net::Nanos>(value * 1e9) : net::kNever;
 }
 
@@ -43,9 +44,10 @@ std::vector<net::Header> headers_of(nb::handle pairs) {
         nb::object name = pair[0], value = pair[1];
         net::Header header{std::string(utf8_of(name)), std::string(utf8_of(value))};
         if (!net::valid_header(header.name, header.value))
-            throw NetException({net::ErrorKind::local_protocol,
-                                "header " + nb::cast<std::string>(nb::repr(name)) +
-                                    ": a name must be a token and a value free of control characters; nothing was sent"});
+            throw NetException(
+                {net::ErrorKind::local_protocol,
+                 "header " + nb::cast<std::string>(nb::repr(name)) +
+                     ": a name must be a token and a value free of control characters; nothing was sent"});
         headers.push_back(std::move(header));
     }
     return headers;
@@ -58,13 +60,15 @@ net::Request request_of(nb::str method, nb::str url, nb::handle headers, nb::han
     if (!net::valid_method(request.method))
         throw NetException({net::ErrorKind::local_protocol, "a method must be a token; nothing was sent"});
     if (!net::valid_url_bytes(request.url))
-        throw NetException({net::ErrorKind::invalid_url, nb::cast<std::string>(nb::repr(url)) +
-                                                             ": control characters, spaces and non-ASCII characters "
-                                                             "must be percent-encoded; nothing was sent"});
+        throw NetException(
+            {net::ErrorKind::invalid_url, nb::cast<std::string>(nb::repr(url)) +
+                                              ": control characters, spaces and non-ASCII characters "
+                                              "must be percent-encoded; nothing was sent"});
     std::string_view scheme = std::string_view(request.url).substr(0, request.url.find("://"));
     if (!net::equal_ignoring_case(scheme, "http") && !net::equal_ignoring_case(scheme, "https"))
-        throw NetException({net::ErrorKind::unsupported_protocol,
-                            request.url + ": the URL must start with http:// or https:// (is a base_url missing?)"});
+        throw NetException(
+            {net::ErrorKind::unsupported_protocol,
+             request.url + ": the URL must start with http:// or https:// (is a base_url missing?)"});
     request.headers = headers_of(headers);
     if (!body.is_none()) {
         char *data = nullptr;
@@ -83,7 +87,8 @@ net::Request request_of(nb::str method, nb::str url, nb::handle headers, nb::han
 /// Locking: `client` locks by itself; `response_type` never changes.
 struct PyClient {
     PyClient(nb::handle default_headers, bool verify, std::string ca_file, nb::object type)
-        : client({headers_of(default_headers), verify, std::move(ca_file), nullptr}), response_type(std::move(type)) {}
+        : client({headers_of(default_headers), verify, std::move(ca_file), nullptr}),
+          response_type(std::move(type)) {}
 
     nb::object request(nb::str method, nb::str url, nb::handle headers, nb::handle body, nb::tuple limits) {
         net::Request request = request_of(method, url, headers, body, limits);
@@ -114,7 +119,8 @@ class PyBatch {
     PyBatch(PyClient &owner, std::size_t connections)
         : owner_(owner), batch_(std::make_unique<net::Batch>(owner.client, connections)) {}
 
-    void add(nb::str method, nb::str url, nb::handle headers, nb::handle body, nb::tuple limits, std::uint64_t tag) {
+    void add(nb::str method, nb::str url, nb::handle headers, nb::handle body, nb::tuple limits,
+             std::uint64_t tag) {
         Turn turn(busy_);
         require_usable();
         batch_->add(request_of(method, url, headers, body, limits), tag);
@@ -137,9 +143,9 @@ class PyBatch {
         for (auto &[tag, result] : done) {
             bodies_.erase(tag);
             auto *error = std::get_if<net::Error>(&result);
-            nb::object outcome = error ? make_exception(*error)
-                                       : make_response(owner_.response_type,
-                                                       std::get<net::Response>(std::move(result)));
+            nb::object outcome =
+                error ? make_exception(*error)
+                      : make_response(owner_.response_type, std::get<net::Response>(std::move(result)));
             results.append(nb::make_tuple(tag, std::move(outcome)));
         }
         return results;
@@ -192,22 +198,26 @@ void bind_net(nb::module_ &m) {
     m.def("libcurl_info", &net::libcurl_info, "Read the run-time libcurl's version and features.");
 
     nb::class_<PyClient>(m, "Client", "Connections and defaults behind offgil.Client.")
-        .def(nb::init<nb::handle, bool, std::string, nb::object>(), "default_headers"_a, "verify"_a, "ca_file"_a,
-             "response_type"_a,
+        .def(nb::init<nb::handle, bool, std::string, nb::object>(), "default_headers"_a, "verify"_a,
+             "ca_file"_a, "response_type"_a,
              nb::sig("def __init__(self, default_headers: list[tuple[str, str]], verify: bool, ca_file: str, "
                      "response_type: type[Response]) -> None"))
-        .def("request", &PyClient::request, "method"_a, "url"_a, "headers"_a.none(), "body"_a.none(), "limits"_a,
-             nb::sig("def request(self, method: str, url: str, headers: list[tuple[str, str]] | None, "
-                     "body: bytes | None, limits: tuple[float | None, float | None, float | None]) -> Response"),
+        .def("request", &PyClient::request, "method"_a, "url"_a, "headers"_a.none(), "body"_a.none(),
+             "limits"_a,
+             nb::sig(
+                 "def request(self, method: str, url: str, headers: list[tuple[str, str]] | None, "
+                 "body: bytes | None, limits: tuple[float | None, float | None, float | None]) -> Response"),
              "Run one request to its end, detached.")
         .def("close", &PyClient::close, "Cancel every running call and refuse new ones.")
         .def_prop_ro("closed", [](const PyClient &self) { return self.client.closed(); });
 
     nb::class_<PyBatch>(m, "Batch", "Many requests at once on the calling thread.")
         .def(nb::init<PyClient &, std::size_t>(), "client"_a, "connections"_a, nb::keep_alive<1, 2>())
-        .def("add", &PyBatch::add, "method"_a, "url"_a, "headers"_a.none(), "body"_a.none(), "limits"_a, "tag"_a,
+        .def("add", &PyBatch::add, "method"_a, "url"_a, "headers"_a.none(), "body"_a.none(), "limits"_a,
+             "tag"_a,
              nb::sig("def add(self, method: str, url: str, headers: list[tuple[str, str]] | None, "
-                     "body: bytes | None, limits: tuple[float | None, float | None, float | None], tag: int) -> None"),
+                     "body: bytes | None, limits: tuple[float | None, float | None, float | None], tag: int) "
+                     "-> None"),
              "Queue a request.")
         .def("wait", &PyBatch::wait, "timeout"_a.none(),
              nb::sig("def wait(self, timeout: float | None) -> list[tuple[int, Response | Exception]]"),

@@ -8,9 +8,10 @@ namespace offgil::binding {
 namespace {
 
 constexpr std::array class_names{
-    "ConnectError",       "ConnectTimeout",      "ReadError",   "ReadTimeout",         "WriteError",
-    "WriteTimeout",       "LocalProtocolError",  "RemoteProtocolError", "ProxyError", "UnsupportedProtocol",
-    "DecodingError",      "InvalidURL",          "Closed",
+    "ConnectError", "ConnectTimeout",      "ReadError",          "ReadTimeout",
+    "WriteError",   "WriteTimeout",        "LocalProtocolError", "RemoteProtocolError",
+    "ProxyError",   "UnsupportedProtocol", "DecodingError",      "InvalidURL",
+    "Closed",
 };
 static_assert(class_names.size() == static_cast<std::size_t>(net::ErrorKind::interrupted),
               "one class for each kind before `interrupted`, which never reaches Python");
@@ -18,7 +19,9 @@ static_assert(class_names.size() == static_cast<std::size_t>(net::ErrorKind::int
 // Written once, at import; the classes live as long as the interpreter.
 std::array<PyObject *, class_names.size()> classes;
 
-PyObject *class_of(net::ErrorKind kind) { return classes[static_cast<std::size_t>(kind)]; }
+PyObject *class_of(net::ErrorKind kind) {
+    return classes[static_cast<std::size_t>(kind)];
+}
 
 }  // namespace
 

@@ -34,7 +34,9 @@ class PyResponse {
     std::atomic<PyObject *> content_{nullptr};
 };
 
-nb::object bytes_of(std::string_view text) { return nb::bytes(text.data(), text.size()); }
+nb::object bytes_of(std::string_view text) {
+    return nb::bytes(text.data(), text.size());
+}
 
 nb::list raw_headers(const PyResponse &self) {
     nb::list pairs;
@@ -46,10 +48,14 @@ nb::list raw_headers(const PyResponse &self) {
 
 const char *version_name(const PyResponse &self) {
     switch (self.response.http_version) {
-        case 10: return "HTTP/1.0";
-        case 20: return "HTTP/2";
-        case 30: return "HTTP/3";
-        default: return "HTTP/1.1";
+        case 10:
+            return "HTTP/1.0";
+        case 20:
+            return "HTTP/2";
+        case 30:
+            return "HTTP/3";
+        default:
+            return "HTTP/1.1";
     }
 }
 
@@ -68,8 +74,8 @@ void bind_response(nb::module_ &m) {
         .def_prop_ro("reason_phrase",
                      [](const PyResponse &self) {
                          std::string_view reason = self.response.headers.reason();
-                         return nb::steal<nb::str>(
-                             PyUnicode_DecodeLatin1(reason.data(), static_cast<Py_ssize_t>(reason.size()), nullptr));
+                         return nb::steal<nb::str>(PyUnicode_DecodeLatin1(
+                             reason.data(), static_cast<Py_ssize_t>(reason.size()), nullptr));
                      })
         .def_prop_ro("http_version", &version_name)
         .def_prop_ro("url", [](const PyResponse &self) -> std::string_view { return self.response.url; })

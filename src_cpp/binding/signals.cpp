@@ -1,8 +1,8 @@
 // How a detached wait notices Ctrl-C.
 //
-// Python runs signal handlers on the main thread only, between bytecodes: a native wait has to come back now and then
-// and ask.  A signal that reaches the main thread ends its poll(2) early with EINTR; one that the kernel gives to
-// another thread does not, which is what the 50 ms slices are for.
+// Python runs signal handlers on the main thread only, between bytecodes: a native wait has to come back now
+// and then and ask.  A signal that reaches the main thread ends its poll(2) early with EINTR; one that the
+// kernel gives to another thread does not, which is what the 50 ms slices are for.
 
 #include <atomic>
 
@@ -22,7 +22,8 @@ bool signal_pending(void *) {
 }  // namespace
 
 void bind_signals(nb::module_ &) {
-    main_thread = nb::cast<unsigned long>(nb::module_::import_("threading").attr("main_thread")().attr("ident"));
+    main_thread =
+        nb::cast<unsigned long>(nb::module_::import_("threading").attr("main_thread")().attr("ident"));
     nb::object adopt = nb::cpp_function([] { main_thread = PyThread_get_thread_ident(); });
     nb::module_::import_("os").attr("register_at_fork")(nb::arg("after_in_child") = adopt);
 }

@@ -24,7 +24,9 @@ Batch::~Batch() {
     while (!running_.empty()) retire(running_.back().get());
 }
 
-bool Batch::usable() const { return !multi_->cancelled() && pool_.generation() == fork_generation(); }
+bool Batch::usable() const {
+    return !multi_->cancelled() && pool_.generation() == fork_generation();
+}
 
 void Batch::add(Request request, std::uint64_t tag) {
     std::unique_ptr<Item> item;

@@ -10,7 +10,8 @@
 
 namespace offgil::net {
 
-/// One multi handle for many transfers: no thread of its own, and one return to the caller per group of completions.
+/// One multi handle for many transfers: no thread of its own, and one return to the caller per group of
+/// completions.
 ///
 /// Locking: none; a batch belongs to one thread at a time.  Client::close() may cancel it from any thread.
 class Batch {
@@ -26,11 +27,13 @@ class Batch {
         Result result;
     };
 
-    /// Queues a request; its body is borrowed until its completion was handed out.  Sends nothing before wait().
+    /// Queues a request; its body is borrowed until its completion was handed out.  Sends nothing before
+    /// wait().
     void add(Request request, std::uint64_t tag);
 
-    /// Drives all transfers until at least one is complete, and returns all that are by then; empty at `deadline` or
-    /// when the interrupt hook says so (then `interrupted` is set).  With nothing in flight it sleeps until `deadline`.
+    /// Drives all transfers until at least one is complete, and returns all that are by then; empty at
+    /// `deadline` or when the interrupt hook says so (then `interrupted` is set).  With nothing in flight it
+    /// sleeps until `deadline`.
     std::vector<Completion> wait(Nanos deadline, const Interrupt &interrupt, bool &interrupted);
 
     /// Whether the batch can run: its client is open and this is the process that made it.

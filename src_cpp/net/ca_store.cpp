@@ -8,7 +8,9 @@
 
 namespace offgil::net {
 
-void CaStore::Free::operator()(X509_STORE *store) const { X509_STORE_free(store); }
+void CaStore::Free::operator()(X509_STORE *store) const {
+    X509_STORE_free(store);
+}
 
 X509_STORE *CaStore::get() {
     std::lock_guard lock(mutex_);
@@ -31,11 +33,13 @@ X509_STORE *CaStore::get() {
 bool CaStore::usable() {
     const curl_version_info_data *curl = curl_version_info(CURLVERSION_NOW);
     if (!curl->ssl_version) return false;
-    // "OpenSSL/3.0.17" or, with several backends, "(GnuTLS/3.7.9) OpenSSL/3.0.17": the one without brackets is in use.
+    // "OpenSSL/3.0.17" or, with several backends, "(GnuTLS/3.7.9) OpenSSL/3.0.17": the one without brackets
+    // is in use.
     std::string_view backends = curl->ssl_version;
     std::string ours = std::string("OpenSSL/") + std::to_string(OPENSSL_version_major()) + "." +
                        std::to_string(OPENSSL_version_minor()) + ".";
-    return backends.find("(OpenSSL") == std::string_view::npos && backends.find(ours) != std::string_view::npos;
+    return backends.find("(OpenSSL") == std::string_view::npos &&
+           backends.find(ours) != std::string_view::npos;
 }
 
 }  // namespace offgil::net

@@ -31,8 +31,7 @@ Result drive(Slot &slot, const Request &request, const Interrupt &interrupt) {
         int running = 0;
         CURLMcode multi_code = curl_multi_perform(slot.multi.handle(), &running);
         now = monotonic_now();
-        if (multi_code != CURLM_OK)
-            return transfer.error(ErrorKind::read, curl_multi_strerror(multi_code));
+        if (multi_code != CURLM_OK) return transfer.error(ErrorKind::read, curl_multi_strerror(multi_code));
         if (running == 0) {
             int left = 0;
             CURLMsg *message = curl_multi_info_read(slot.multi.handle(), &left);

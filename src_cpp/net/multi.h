@@ -20,8 +20,8 @@ struct Interrupt {
     bool operator()() const { return requested && requested(context); }
 };
 
-/// Locking: `handle()` belongs to the driving thread, except for curl_multi_wakeup, the one call that libcurl allows
-/// from others; `cancelled_` is atomic.
+/// Locking: `handle()` belongs to the driving thread, except for curl_multi_wakeup, the one call that libcurl
+/// allows from others; `cancelled_` is atomic.
 class Multi {
   public:
     Multi();

@@ -10,13 +10,16 @@ Pool::Pool(const Config &config) : config_(config), generation_(fork_generation(
 
 Pool::~Pool() = default;
 
-void GiveBack::operator()(Slot *slot) const { pool->release(std::unique_ptr<Slot>(slot)); }
+void GiveBack::operator()(Slot *slot) const {
+    pool->release(std::unique_ptr<Slot>(slot));
+}
 
 Lease Pool::acquire(std::string_view origin) {
     {
         std::lock_guard lock(mutex_);
         if (closed_) return nullptr;
-        // Newest first: its connection is the least likely to have been closed by the server, its memory is warm.
+        // Newest first: its connection is the least likely to have been closed by the server, its memory is
+        // warm.
         for (auto it = idle_.rbegin(); it != idle_.rend(); ++it) {
             if ((*it)->origin != origin) continue;
             Lease slot(it->release(), {this});

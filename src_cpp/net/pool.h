@@ -16,8 +16,8 @@
 
 namespace offgil::net {
 
-/// What one blocking call needs: an easy handle, and a multi handle of its own that keeps the connection afterwards.
-/// Connections never move between multi handles: libcurl cannot share them across threads.
+/// What one blocking call needs: an easy handle, and a multi handle of its own that keeps the connection
+/// afterwards. Connections never move between multi handles: libcurl cannot share them across threads.
 struct Slot {
     Slot(const Config &config, SocketSet &sockets) : transfer(config, sockets) {}
 
@@ -38,8 +38,9 @@ using Lease = std::unique_ptr<Slot, GiveBack>;
 
 /// The slots of one client.
 ///
-/// Locking: `mutex_` guards `idle_`, `busy_` and `closed_`; it is held for a few pointer moves and never while libcurl
-/// runs.  A slot handed out by acquire() belongs to the calling thread alone, but for Multi::cancel().
+/// Locking: `mutex_` guards `idle_`, `busy_` and `closed_`; it is held for a few pointer moves and never
+/// while libcurl runs.  A slot handed out by acquire() belongs to the calling thread alone, but for
+/// Multi::cancel().
 class Pool {
   public:
     explicit Pool(const Config &config);

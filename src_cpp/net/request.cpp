@@ -15,7 +15,9 @@ bool is_token(std::string_view text) {
     });
 }
 
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; }
+char lower(char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
+}
 
 }  // namespace
 
@@ -26,14 +28,17 @@ bool valid_header(std::string_view name, std::string_view value) {
            });
 }
 
-bool valid_method(std::string_view method) { return is_token(method); }
+bool valid_method(std::string_view method) {
+    return is_token(method);
+}
 
 bool valid_url_bytes(std::string_view url) {
     return std::ranges::all_of(url, [](char c) { return c > 0x20 && c < 0x7f; });
 }
 
 bool idempotent(std::string_view method) {
-    static constexpr std::array<std::string_view, 6> methods{"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"};
+    static constexpr std::array<std::string_view, 6> methods{"GET", "HEAD",   "OPTIONS",
+                                                             "PUT", "DELETE", "TRACE"};
     return std::ranges::find(methods, method) != methods.end();
 }
 

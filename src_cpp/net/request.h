@@ -30,8 +30,8 @@ struct Request {
     Timeouts timeouts;
 };
 
-/// Whether a name is a token and a value free of control characters (RFC 9110, section 5): nothing that passes
-/// can end a header line early.
+/// Whether a name is a token and a value free of control characters (RFC 9110, section 5): nothing that
+/// passes can end a header line early.
 bool valid_header(std::string_view name, std::string_view value);
 
 /// Whether a method is a token.
@@ -46,8 +46,8 @@ bool idempotent(std::string_view method);
 /// ASCII-only comparison, as header names want it.
 bool equal_ignoring_case(std::string_view a, std::string_view b);
 
-/// "http://host:port" of an absolute URL: what connections are pooled by.  No normalisation: two spellings of one
-/// origin merely get two pools.
+/// "http://host:port" of an absolute URL: what connections are pooled by.  No normalisation: two spellings of
+/// one origin merely get two pools.
 std::string_view origin_of(std::string_view url);
 
 }  // namespace offgil::net

@@ -8,7 +8,9 @@
 
 namespace offgil::net {
 
-Body::~Body() { std::free(data_); }
+Body::~Body() {
+    std::free(data_);
+}
 
 bool Body::reserve(std::size_t size) {
     if (size <= capacity_) return true;
@@ -50,7 +52,8 @@ void HeaderBlock::clear() {
 
 void HeaderBlock::add_line(std::string_view line) {
     auto offset = [&](std::string_view part) {
-        return static_cast<std::uint32_t>(bytes_.size() + static_cast<std::size_t>(part.data() - line.data()));
+        return static_cast<std::uint32_t>(bytes_.size() +
+                                          static_cast<std::size_t>(part.data() - line.data()));
     };
     auto size = [](std::string_view part) { return static_cast<std::uint32_t>(part.size()); };
 
@@ -87,7 +90,9 @@ std::string_view HeaderBlock::value(std::size_t i) const {
     return std::string_view(bytes_).substr(fields_[i].value_at, fields_[i].value_size);
 }
 
-std::string_view HeaderBlock::reason() const { return std::string_view(bytes_).substr(reason_at_, reason_size_); }
+std::string_view HeaderBlock::reason() const {
+    return std::string_view(bytes_).substr(reason_at_, reason_size_);
+}
 
 std::string_view HeaderBlock::find(std::string_view wanted) const {
     for (std::size_t i = 0; i < fields_.size(); ++i)

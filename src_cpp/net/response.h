@@ -12,8 +12,8 @@
 
 namespace offgil::net {
 
-/// A growable block of bytes from malloc.  Not std::vector: growing must not zero memory that the network is about
-/// to fill, and realloc can move large blocks by remapping pages.
+/// A growable block of bytes from malloc.  Not std::vector: growing must not zero memory that the network is
+/// about to fill, and realloc can move large blocks by remapping pages.
 class Body {
   public:
     Body() = default;
@@ -46,8 +46,8 @@ class Body {
 /// The header lines of the final response, without a copy per header.
 class HeaderBlock {
   public:
-    /// Takes one line as libcurl delivers it.  A status line starts the block anew, so that what stays is the last
-    /// response of a call: 1xx answers and a proxy's CONNECT answer come first.
+    /// Takes one line as libcurl delivers it.  A status line starts the block anew, so that what stays is the
+    /// last response of a call: 1xx answers and a proxy's CONNECT answer come first.
     void add_line(std::string_view line);
     void clear();
 

@@ -2,12 +2,13 @@
 //
 // === Fork ===
 //
-// After fork(2) parent and child share every TCP connection: an answer meant for one can be read by the other, and a
-// TLS close_notify from the child ends the parent's session.  So the child closes its copies of the descriptors, which
-// says nothing to the peers, and forgets the handles on top of them (see Client::pool).
+// After fork(2) parent and child share every TCP connection: an answer meant for one can be read by the
+// other, and a TLS close_notify from the child ends the parent's session.  So the child closes its copies of
+// the descriptors, which says nothing to the peers, and forgets the handles on top of them (see
+// Client::pool).
 //
-// pthread_atfork runs for every fork, from Python or not.  Its handlers take the registry's lock and then every set's,
-// always in that order; nobody else holds two of them.
+// pthread_atfork runs for every fork, from Python or not.  Its handlers take the registry's lock and then
+// every set's, always in that order; nobody else holds two of them.
 
 #include "net/sockets.h"
 
@@ -88,7 +89,8 @@ void SocketSet::watch(CURL *easy) {
 
 curl_socket_t SocketSet::on_open(void *self, curlsocktype, curl_sockaddr *address) {
     auto *set = static_cast<SocketSet *>(self);
-    // The lock spans socket(2): a fork between the call and the insertion would hide the socket from the child.
+    // The lock spans socket(2): a fork between the call and the insertion would hide the socket from the
+    // child.
     std::lock_guard lock(set->mutex_);
     curl_socket_t socket = ::socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
     if (socket != CURL_SOCKET_BAD) set->open_.insert(socket);

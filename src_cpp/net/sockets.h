@@ -9,14 +9,15 @@
 
 namespace offgil::net {
 
-/// Counts the forks between the process that loaded offgil and this one.  What remembers an older count belongs to an
-/// ancestor: it must be neither used nor cleaned up, because a TLS goodbye would reach the ancestor's peer.
+/// Counts the forks between the process that loaded offgil and this one.  What remembers an older count
+/// belongs to an ancestor: it must be neither used nor cleaned up, because a TLS goodbye would reach the
+/// ancestor's peer.
 std::uint32_t fork_generation();
 
 /// The open sockets of one pool, recorded through libcurl's callbacks.
 ///
-/// Locking: `mutex_` guards `open_`.  It is held for a set operation or a socket(2) call, and by the forking thread
-/// across fork(2), so that the child sees a whole set.
+/// Locking: `mutex_` guards `open_`.  It is held for a set operation or a socket(2) call, and by the forking
+/// thread across fork(2), so that the child sees a whole set.
 class SocketSet {
   public:
     SocketSet();

@@ -2,19 +2,19 @@
 //
 // === No silent replay ===
 //
-// When a kept-alive connection dies before the first byte of the answer, libcurl sends the request again on a new
-// connection, whatever its method: a POST may then run twice on the server.  CURLOPT_PREREQFUNCTION is called each time
-// that a request is about to be sent, so counting those calls and refusing the second one is the whole remedy for
-// methods that are not idempotent.  Idempotent ones get one repetition.
+// When a kept-alive connection dies before the first byte of the answer, libcurl sends the request again on a
+// new connection, whatever its method: a POST may then run twice on the server.  CURLOPT_PREREQFUNCTION is
+// called each time that a request is about to be sent, so counting those calls and refusing the second one is
+// the whole remedy for methods that are not idempotent.  Idempotent ones get one repetition.
 //
 // === Time limits ===
 //
-// libcurl's own limits do not fit: a connect limit of 0 means 300 seconds, and there is no limit on inactivity while
-// sending or receiving, which is what `read` and `write` mean.  So libcurl gets none, and the loop that drives the
-// transfer asks deadline().  Callbacks note when something happened.
+// libcurl's own limits do not fit: a connect limit of 0 means 300 seconds, and there is no limit on
+// inactivity while sending or receiving, which is what `read` and `write` mean.  So libcurl gets none, and
+// the loop that drives the transfer asks deadline().  Callbacks note when something happened.
 //
-// A body is given to libcurl as one block (POSTFIELDS): it then goes out in the same system call as the head.  No
-// callback tells of its progress, so deadline() asks libcurl for the count of bytes sent.
+// A body is given to libcurl as one block (POSTFIELDS): it then goes out in the same system call as the head.
+// No callback tells of its progress, so deadline() asks libcurl for the count of bytes sent.
 
 #include "net/transfer.h"
 
@@ -167,7 +167,8 @@ std::size_t Transfer::on_body(char *data, std::size_t size, std::size_t count, v
         transfer->body_started_ = true;
         curl_off_t announced = -1;
         curl_easy_getinfo(transfer->easy(), CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &announced);
-        if (announced > 0 && !body.reserve(static_cast<std::size_t>(std::min(announced, kLargestReservation)))) {
+        if (announced > 0 &&
+            !body.reserve(static_cast<std::size_t>(std::min(announced, kLargestReservation)))) {
             transfer->out_of_memory_ = true;
             return 0;
         }
@@ -209,9 +210,12 @@ Nanos Transfer::deadline(Nanos now) {
     }
     const Timeouts &limits = request_->timeouts;
     switch (phase_) {
-        case Phase::connecting: return deadline_after(active_, limits.connect);
-        case Phase::sending: return deadline_after(active_, limits.write);
-        case Phase::receiving: break;
+        case Phase::connecting:
+            return deadline_after(active_, limits.connect);
+        case Phase::sending:
+            return deadline_after(active_, limits.write);
+        case Phase::receiving:
+            break;
     }
     return deadline_after(active_, limits.read);
 }
@@ -225,13 +229,16 @@ Error Transfer::error(ErrorKind kind, std::string_view what) const {
 Error Transfer::timeout_error() const {
     switch (phase_) {
         case Phase::connecting:
-            return error(ErrorKind::connect_timeout,
-                         "no connection within the connect timeout; is the server up, or the timeout too short?");
+            return error(
+                ErrorKind::connect_timeout,
+                "no connection within the connect timeout; is the server up, or the timeout too short?");
         case Phase::sending:
             return error(ErrorKind::write_timeout, "the server accepted no data for the write timeout");
-        case Phase::receiving: break;
+        case Phase::receiving:
+            break;
     }
-    return error(ErrorKind::read_timeout, "the server sent no data for the read timeout; raise it for slow answers");
+    return error(ErrorKind::read_timeout,
+                 "the server sent no data for the read timeout; raise it for slow answers");
 }
 
 Result Transfer::finish(CURLcode code, Nanos now) {
@@ -246,10 +253,17 @@ Result Transfer::finish(CURLcode code, Nanos now) {
     curl_easy_getinfo(easy(), CURLINFO_HTTP_VERSION, &version);
     response_.status = static_cast<int>(status);
     switch (version) {
-        case CURL_HTTP_VERSION_1_0: response_.http_version = 10; break;
-        case CURL_HTTP_VERSION_2_0: response_.http_version = 20; break;
-        case CURL_HTTP_VERSION_3: response_.http_version = 30; break;
-        default: response_.http_version = 11;
+        case CURL_HTTP_VERSION_1_0:
+            response_.http_version = 10;
+            break;
+        case CURL_HTTP_VERSION_2_0:
+            response_.http_version = 20;
+            break;
+        case CURL_HTTP_VERSION_3:
+            response_.http_version = 30;
+            break;
+        default:
+            response_.http_version = 11;
     }
     return std::move(response_);
 }
@@ -257,28 +271,37 @@ Result Transfer::finish(CURLcode code, Nanos now) {
 Error Transfer::classify(CURLcode code) const {
     std::string_view what = detail_[0] ? detail_ : curl_easy_strerror(code);
     if (replay_refused_)
-        return error(ErrorKind::remote_protocol,
-                     "the server closed the connection without an answer; the request was not sent again because it "
-                     "may have been carried out");
+        return error(
+            ErrorKind::remote_protocol,
+            "the server closed the connection without an answer; the request was not sent again because it "
+            "may have been carried out");
     if (out_of_memory_) return error(ErrorKind::read, "not enough memory for the body of the answer");
     switch (code) {
-        case CURLE_URL_MALFORMAT: return error(ErrorKind::invalid_url, what);
+        case CURLE_URL_MALFORMAT:
+            return error(ErrorKind::invalid_url, what);
         case CURLE_UNSUPPORTED_PROTOCOL:
             // The same code means "an answer without a status line" (HTTP/0.9) once a connection stands.
             return error(
-                phase_ == Phase::connecting ? ErrorKind::unsupported_protocol : ErrorKind::remote_protocol, what);
+                phase_ == Phase::connecting ? ErrorKind::unsupported_protocol : ErrorKind::remote_protocol,
+                what);
         case CURLE_COULDNT_RESOLVE_PROXY:
-        case CURLE_PROXY: return error(ErrorKind::proxy, what);
-        case CURLE_SEND_ERROR: return error(ErrorKind::write, what);
-        case CURLE_RECV_ERROR: return error(ErrorKind::read, what);
+        case CURLE_PROXY:
+            return error(ErrorKind::proxy, what);
+        case CURLE_SEND_ERROR:
+            return error(ErrorKind::write, what);
+        case CURLE_RECV_ERROR:
+            return error(ErrorKind::read, what);
         case CURLE_GOT_NOTHING:
             return error(ErrorKind::remote_protocol, "the server closed the connection without an answer");
         case CURLE_PARTIAL_FILE:
         case CURLE_WEIRD_SERVER_REPLY:
         case CURLE_HTTP2:
-        case CURLE_HTTP2_STREAM: return error(ErrorKind::remote_protocol, what);
-        case CURLE_BAD_CONTENT_ENCODING: return error(ErrorKind::decoding, what);
-        default: break;
+        case CURLE_HTTP2_STREAM:
+            return error(ErrorKind::remote_protocol, what);
+        case CURLE_BAD_CONTENT_ENCODING:
+            return error(ErrorKind::decoding, what);
+        default:
+            break;
     }
     return error(phase_ == Phase::connecting ? ErrorKind::connect : ErrorKind::read, what);
 }

@@ -19,8 +19,8 @@ namespace offgil::net {
 
 using Result = std::variant<Response, Error>;
 
-/// Runs one request after another on one easy handle.  Whoever drives the multi handle that it was added to calls
-/// begin(), then deadline() once per turn, then finish().
+/// Runs one request after another on one easy handle.  Whoever drives the multi handle that it was added to
+/// calls begin(), then deadline() once per turn, then finish().
 ///
 /// Locking: none.  A transfer belongs to one thread at a time; its owner (slot or batch) sees to that.
 class Transfer {
@@ -66,15 +66,16 @@ class Transfer {
     const Config &config_;
     std::unique_ptr<CURL, EasyCleanup> easy_;
     std::unique_ptr<curl_slist, SlistFree> headers_;
-    std::unique_ptr<curl_slist, SlistFree> bare_headers_;  ///< of a request without own headers and body; built once
+    std::unique_ptr<curl_slist, SlistFree>
+        bare_headers_;  ///< of a request without own headers and body; built once
 
     const Request *request_ = nullptr;
     Response response_;
     Phase phase_ = Phase::connecting;
     Nanos started_ = 0;
-    Nanos active_ = 0;          ///< when something last happened in this phase
-    curl_off_t uploaded_ = 0;   ///< as of the last deadline()
-    int attempts_ = 0;          ///< times that libcurl was about to send the request
+    Nanos active_ = 0;         ///< when something last happened in this phase
+    curl_off_t uploaded_ = 0;  ///< as of the last deadline()
+    int attempts_ = 0;         ///< times that libcurl was about to send the request
     bool body_started_ = false;
     bool replay_refused_ = false;
     bool out_of_memory_ = false;

@@ -67,7 +67,10 @@ def test_connect_timeout():
             for filler in fillers:
                 filler.setblocking(False)
                 filler.connect_ex(address)
-            with offgil.Client(timeout=offgil.Timeout(connect=0.2)) as client, pytest.raises(offgil.ConnectTimeout):
+            with (
+                offgil.Client(timeout=offgil.Timeout(connect=0.2)) as client,
+                pytest.raises(offgil.ConnectTimeout),
+            ):
                 client.get(f"http://127.0.0.1:{address[1]}/")
         finally:
             for filler in fillers:

@@ -50,7 +50,14 @@ def test_a_failure_is_an_outcome_of_its_own(serve, ordered):
         requests = ["/a", "ftp://x/", Request("POST", "/drop"), bad_header, "http://[/", "/b"]
         outcomes = list(client.map(requests, concurrency=2, ordered=ordered))
     kinds = [type(outcome).__name__ for outcome in outcomes]
-    wanted = ["Response", "UnsupportedProtocol", "RemoteProtocolError", "LocalProtocolError", "InvalidURL", "Response"]
+    wanted = [
+        "Response",
+        "UnsupportedProtocol",
+        "RemoteProtocolError",
+        "LocalProtocolError",
+        "InvalidURL",
+        "Response",
+    ]
     assert (kinds if ordered else sorted(kinds)) == (wanted if ordered else sorted(wanted))
     failed = next(outcome for outcome in outcomes if isinstance(outcome, offgil.LocalProtocolError))
     assert failed.request is bad_header
@@ -103,7 +110,12 @@ def test_time_limits_hold_for_each_transfer(serve):
 
     with offgil.Client(base_url=serve(script).url, timeout=0.2) as client:
         outcomes = list(client.map(["/stall", "/a", "/stall", "/b"], concurrency=4))
-    assert [type(outcome).__name__ for outcome in outcomes] == ["ReadTimeout", "Response", "ReadTimeout", "Response"]
+    assert [type(outcome).__name__ for outcome in outcomes] == [
+        "ReadTimeout",
+        "Response",
+        "ReadTimeout",
+        "Response",
+    ]
 
 
 def test_close_from_another_thread_ends_a_map(serve):
