@@ -25,6 +25,9 @@ PAIR = ("3.13", "3.13t")
 OPTIONAL = ("3.11", "3.14", "3.14t")
 # Of the optional ones only the free-threaded successor is worth a build from source.
 BUILT = (*PAIR, "3.14t")
+# The system's own, where it is none of the above.
+SYSTEM = "system"
+ALL = (*PAIR, *OPTIONAL, SYSTEM)
 SYSTEM_PYTHON = Path("/usr/bin/python3")
 OLDEST = (3, 11)
 UV_TIMEOUT = 180
@@ -46,12 +49,23 @@ class Column:
         return self.name in PAIR
 
 
-def search(*, make: bool = True, refresh: bool = False) -> list[Column]:
-    """All columns.  With make=False nothing is downloaded or built; with refresh=True old refusals are forgotten."""
-    columns = _pair(make)
-    columns += [_optional(series, make, refresh) for series in OPTIONAL]
-    columns += _system(columns)
-    return sorted(columns, key=lambda column: (column.name == "system", column.name))
+def search(names: Iterable[str] = ALL, *, make: bool = True, refresh: bool = False) -> list[Column]:
+    """The columns `names`.  With make=False nothing is downloaded or built; with refresh=True old refusals are forgotten."""
+    wanted = set(names)
+    columns = _pair(make) if wanted & set(PAIR) else []
+    columns += [_optional(series, make, refresh) for series in OPTIONAL if series in wanted]
+    columns += _system(columns) if SYSTEM in wanted else []
+    columns = [column for column in columns if column.name in wanted]
+    return sorted(columns, key=lambda column: (column.name == SYSTEM, column.name))
+
+
+def pick() -> Interpreter:
+    """An interpreter with a GIL that is there already, for tools and for the demo; the pair's where it is."""
+    found = {column.name: column.interpreter for column in search(make=False) if column.interpreter}
+    for name in ("3.13", "3.14", "3.11", SYSTEM):
+        if name in found:
+            return found[name]
+    raise StepFailed("no CPython of 3.11 or newer is at hand.  Run ci/interpreters, which builds 3.13 and 3.13t")
 
 
 def _pair(make: bool) -> list[Column]:
@@ -98,12 +112,12 @@ def _system(columns: Iterable[Column]) -> list[Column]:
     """The system's Python as a column of its own, unless it is one of `columns` already."""
     system = probe(SYSTEM_PYTHON, "the system's")
     if system is None:
-        return [Column("system", None, f"there is no working {SYSTEM_PYTHON}")]
+        return [Column(SYSTEM, None, f"there is no working {SYSTEM_PYTHON}")]
     if any(column.interpreter and column.interpreter.path.samefile(system.path) for column in columns):
         return []
     if tuple(int(part) for part in system.version.split(".")[:2]) < OLDEST:
-        return [Column("system", None, f"{SYSTEM_PYTHON} is {system.version}, older than {'.'.join(map(str, OLDEST))}")]
-    return [Column("system", system)]
+        return [Column(SYSTEM, None, f"{SYSTEM_PYTHON} is {system.version}, older than {'.'.join(map(str, OLDEST))}")]
+    return [Column(SYSTEM, system)]
 
 
 def _system_of(series: str) -> list[Interpreter]:
@@ -149,7 +163,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--find", action="store_true", help="only look: download and build nothing")
     parser.add_argument("--refresh", action="store_true", help="ask the network again for what it did not have")
     options = parser.parse_args(arguments)
-    columns = search(make=not options.find, refresh=options.refresh)
+    columns = search(ALL, make=not options.find, refresh=options.refresh)
     if options.json:
         print(json.dumps([_as_json(column) for column in columns], indent=2))
     for column in [] if options.json else columns:
