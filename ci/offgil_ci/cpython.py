@@ -53,10 +53,11 @@ def build(series: list[str]) -> list[Interpreter]:
     packages.ensure(packages.INTERPRETER)
     with _lock():
         package = f"python{series[0].rstrip('t')}"
-        tarball = debian_source.fetch(package, folder() / "source", folder() / "logs" / f"{package}-source.log")
+        log = folder() / "logs" / f"{package}-source.log"
+        tarball = debian_source.fetch(package, folder() / "source", log)
         match = re.search(r"_([\d.]+)\.orig", tarball.name)
         if match is None or not tarball.exists():
-            raise StepFailed(f"{tarball} is not there although apt downloaded it, or is no release of CPython")
+            raise StepFailed(f"apt downloaded {package}, but not as {tarball.name} ({log})")
         return [_build_one(tarball, match.group(1), name.endswith("t")) for name in series]
 
 
@@ -85,8 +86,8 @@ def _build_one(tarball: Path, version: str, free_threaded: bool) -> Interpreter:
     interpreter = probe(executable, "built from Debian's source package")
     if interpreter is None or interpreter.free_threaded != free_threaded:
         raise StepFailed(
-            f"{executable} does not work, or lacks ssl, sqlite3, ctypes or zlib.  Remove {home} and run ci/interpreters "
-            f"again; the logs are in {folder() / 'logs'}"
+            f"{executable} does not work, or lacks ssl, sqlite3, ctypes or zlib.  Look at the logs in "
+            f"{folder() / 'logs'}, remove {home} and run ci/interpreters again"
         )
     return interpreter
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from offgil_ci.process import StepFailed, run
+from offgil_ci.process import StepFailed, Words, run
 
 SUITES = ("trixie", "testing")
 TIMEOUT = 300
@@ -55,20 +55,22 @@ def _entries(apt: Path) -> Iterator[tuple[str, list[str], str | None]]:
     for path in sorted(apt.glob("sources.list.d/*.sources")):
         for stanza in re.split(r"\n\s*\n", path.read_text()):
             text = re.sub(r"^#.*\n?", "", stanza, flags=re.MULTILINE)
-            fields = {key.lower(): value.strip() for key, value in re.findall(r"^([\w-]+):(.*)$", text, re.MULTILINE)}
-            # A keyring written out in the file itself continues on the next lines; we pass paths on only.
+            lines = re.findall(r"^([\w-]+):(.*)$", text, re.MULTILINE)
+            # A keyring written out in the stanza itself is on lines of its own; paths only are passed on.
+            fields = {key.lower(): value.strip() for key, value in lines}
             if "deb" in fields.get("types", "").split() and fields.get("enabled", "yes") != "no":
                 for uri in fields.get("uris", "").split():
                     yield uri, fields.get("suites", "").split(), fields.get("signed-by") or None
     for path in [apt / "sources.list", *sorted(apt.glob("sources.list.d/*.list"))]:
         text = path.read_text() if path.exists() else ""
-        for options, uri, suite in re.findall(r"^deb\s+(?:\[([^\]]*)\]\s+)?(\S+)\s+(\S+)", text, re.MULTILINE):
+        line = re.compile(r"^deb\s+(?:\[([^\]]*)\]\s+)?(\S+)\s+(\S+)", re.MULTILINE)
+        for options, uri, suite in line.findall(text):
             signed_by = re.search(r"signed-by=(\S+)", options)
             yield uri, [suite], signed_by.group(1) if signed_by else None
 
 
 def fetch(package: str, folder: Path, log: Path) -> Path:
-    """Download the newest source of `package` ("python3.13") that the mirror serves; return CPython's own tarball.
+    """Download the newest source of `package` ("python3.13") that the mirror serves; return CPython's tarball.
 
     The caller holds the lock on `folder`, which keeps apt's state between runs.
     """
@@ -76,21 +78,22 @@ def fetch(package: str, folder: Path, log: Path) -> Path:
         raise StepFailed("this system has no apt")
     apt = _private_apt(folder)
     run([*apt, "update"], log=log, timeout=TIMEOUT)
-    versions = _versions(apt[-1], package)
+    versions = _versions(folder, package)
     if not versions:
         raise StepFailed(f"Debian's suites {' and '.join(SUITES)} have no {package}")
     # A mirror's index can be ahead of or behind its pool, so the newest version is not always there.
     for version in versions:
+        download = [*apt, "source", "--download-only", f"{package}={version}"]
         try:
-            run([*apt, "source", "--download-only", f"{package}={version}"], log=log, timeout=TIMEOUT, cwd=folder)
+            run(download, log=log, timeout=TIMEOUT, cwd=folder)
         except StepFailed:
             continue
         upstream = version.split(":")[-1].rsplit("-", 1)[0]
         return folder / f"{package}_{upstream}.orig.tar.xz"
-    raise StepFailed(f"Debian lists {package} {', '.join(versions)}, but the mirror serves none of them ({log})")
+    raise StepFailed(f"Debian lists {package} {', '.join(versions)}, but its mirror has none of them ({log})")
 
 
-def _private_apt(folder: Path) -> list[str]:
+def _private_apt(folder: Path) -> Words:
     """The apt-get command that uses `folder` instead of the machine's lists and sources."""
     for name in ("lists/partial", "cache/archives/partial"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -112,12 +115,16 @@ def _private_apt(folder: Path) -> list[str]:
         # A stale index must not pass for a fresh one: without this, `update` exits 0 with no network.
         'APT::Update::Error-Mode "any";\n'
     )
-    return ["apt-get", "-q", "-c", str(configuration)]
+    return ["apt-get", "-q", "-c", configuration]
 
 
-def _versions(configuration: str, package: str) -> list[str]:
+def _versions(folder: Path, package: str) -> list[str]:
     """Versions of the source package that the lists know, newest first."""
-    command = ["apt-cache", "-c", configuration, "showsrc", "--only-source", package]
+    command = ["apt-cache", "-c", str(folder / "apt.conf"), "showsrc", "--only-source", package]
     text = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT).stdout
     versions = set(re.findall(r"^Version: (\S+)$", text, re.MULTILINE))
-    return sorted(versions, key=lambda version: [int(number) for number in re.findall(r"\d+", version)], reverse=True)
+
+    def numbers(version: str) -> list[int]:
+        return [int(number) for number in re.findall(r"\d+", version)]
+
+    return sorted(versions, key=numbers, reverse=True)

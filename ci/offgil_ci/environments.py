@@ -14,7 +14,7 @@ from pathlib import Path
 
 from offgil_ci.paths import BUILD, LOGS, ROOT, VENVS
 from offgil_ci.probe import Interpreter
-from offgil_ci.process import StepFailed, run
+from offgil_ci.process import StepFailed, Words, run
 
 TIMEOUT = 900
 # Beside pyproject.toml's [build-system] these two: without build isolation nobody else installs them.
@@ -48,8 +48,8 @@ def build_wheel(interpreter: Interpreter, name: str) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     # A build folder of its own per interpreter: two of one wheel tag (3.13.0 and 3.13.15) must not share one.
     build_folder = f"--config-settings=build-dir={BUILD / f'extension-{name}'}"
-    command = [python, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", build_folder, "-w", folder, ROOT]
-    run(command, log=log, timeout=TIMEOUT)
+    command: Words = [python, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
+    run([*command, build_folder, "-w", folder, ROOT], log=log, timeout=TIMEOUT)
     wheels = list(folder.glob("offgil-*.whl"))
     if len(wheels) != 1:
         raise StepFailed(f"expected one wheel in {folder}, found {len(wheels)} ({log})")
@@ -73,8 +73,9 @@ def install(wheel: Path, environment: str, interpreter: Interpreter, *, extras: 
     log = LOGS / f"{environment}-install.log"
     log.unlink(missing_ok=True)
     python = create(environment, interpreter, reuse=reuse)
-    pip = [python, "-m", "pip", "install"]
-    run([*pip, f"{wheel}[{extras}]"], log=log, timeout=TIMEOUT)
+    pip: Words = [python, "-m", "pip", "install"]
+    # Wheels only: an old interpreter (3.13t) gets the last version that has one, not a new one to compile.
+    run([*pip, "--only-binary=:all:", f"{wheel}[{extras}]"], log=log, timeout=TIMEOUT)
     if reuse:
         # pip takes a wheel of the same version for installed.
         run([*pip, "--no-deps", "--force-reinstall", wheel], log=log, timeout=TIMEOUT)

@@ -50,7 +50,10 @@ class Column:
 
 
 def search(names: Iterable[str] = ALL, *, make: bool = True, refresh: bool = False) -> list[Column]:
-    """The columns `names`.  With make=False nothing is downloaded or built; with refresh=True old refusals are forgotten."""
+    """The columns `names`.
+
+    With make=False nothing is downloaded or built; with refresh=True old refusals are forgotten.
+    """
     wanted = set(names)
     columns = _pair(make) if wanted & set(PAIR) else []
     columns += [_optional(series, make, refresh) for series in OPTIONAL if series in wanted]
@@ -65,7 +68,9 @@ def pick() -> Interpreter:
     for name in ("3.13", "3.14", "3.11", SYSTEM):
         if name in found:
             return found[name]
-    raise StepFailed("no CPython of 3.11 or newer is at hand.  Run ci/interpreters, which builds 3.13 and 3.13t")
+    raise StepFailed(
+        "no CPython of 3.11 or newer is at hand.  Run ci/interpreters, which builds 3.13 and 3.13t"
+    )
 
 
 def _pair(make: bool) -> list[Column]:
@@ -116,7 +121,7 @@ def _system(columns: Iterable[Column]) -> list[Column]:
     if any(column.interpreter and column.interpreter.path.samefile(system.path) for column in columns):
         return []
     if tuple(int(part) for part in system.version.split(".")[:2]) < OLDEST:
-        return [Column(SYSTEM, None, f"{SYSTEM_PYTHON} is {system.version}, older than {'.'.join(map(str, OLDEST))}")]
+        return [Column(SYSTEM, None, f"{SYSTEM_PYTHON} is {system.version}, too old for offgil")]
     return [Column(SYSTEM, system)]
 
 
@@ -140,8 +145,15 @@ def _from_uv(series: list[str]) -> list[Interpreter]:
         # One try: where its downloads cannot be reached, the next way is at hand.
         env = clean_environment({"UV_HTTP_RETRIES": "0", "UV_HTTP_TIMEOUT": "60"})
         try:
-            for command in ([uv, "python", "install", "-q", name], [uv, "python", "find", "--managed-python", name]):
-                done = subprocess.run(command, capture_output=True, text=True, timeout=UV_TIMEOUT, env=env, check=True)
+            for command in (["install", "--quiet"], ["find", "--managed-python"]):
+                done = subprocess.run(
+                    [uv, "python", *command, name],
+                    capture_output=True,
+                    text=True,
+                    timeout=UV_TIMEOUT,
+                    env=env,
+                    check=True,
+                )
         except subprocess.SubprocessError as error:
             raise StepFailed(f"uv could not install {name}: {_last_line(error)}") from error
         interpreter = probe(Path(done.stdout.strip()), "installed by uv")
@@ -158,19 +170,18 @@ def _last_line(error: subprocess.SubprocessError) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command ci/interpreters: one line per interpreter, exit 1 where a required one is missing."""
-    parser = argparse.ArgumentParser(prog="ci/interpreters", description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(prog="ci/interpreters", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print a JSON array instead of lines")
     parser.add_argument("--find", action="store_true", help="only look: download and build nothing")
-    parser.add_argument("--refresh", action="store_true", help="ask the network again for what it did not have")
+    parser.add_argument(
+        "--refresh", action="store_true", help="ask the network again for what it did not have"
+    )
     options = parser.parse_args(arguments)
     columns = search(ALL, make=not options.find, refresh=options.refresh)
     if options.json:
         print(json.dumps([_as_json(column) for column in columns], indent=2))
-    for column in [] if options.json else columns:
-        if column.interpreter:
-            print(f"{column.name}\t{column.interpreter.path}\t{column.interpreter.version}, {column.interpreter.how}")
-        else:
-            print(f"{column.name}\tnot run: {column.reason}")
+    else:
+        print("\n".join(_as_line(column) for column in columns))
     missing = [column.name for column in columns if column.required and column.interpreter is None]
     if missing:
         print(
@@ -179,6 +190,13 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
     return 1 if missing else 0
+
+
+def _as_line(column: Column) -> str:
+    found = column.interpreter
+    if found is None:
+        return f"{column.name}\tnot run: {column.reason}"
+    return f"{column.name}\t{found.path}\t{found.version}, {found.how}"
 
 
 def _as_json(column: Column) -> dict[str, object]:

@@ -97,7 +97,9 @@ def run_everything(matrix: Matrix, only: list[str], *, quick: bool) -> None:
 
 def _one_of_each(columns: list[Column]) -> list[Column]:
     """One interpreter with the GIL and one without, the pair before others."""
-    found = sorted((column for column in columns if column.interpreter), key=lambda column: not column.required)
+    found = sorted(
+        (column for column in columns if column.interpreter), key=lambda column: not column.required
+    )
     kinds = {column.name.endswith("t"): column for column in reversed(found)}
     return list(kinds.values())
 

@@ -42,7 +42,7 @@ APT_TIMEOUT = 900
 
 
 def ensure(*groups: dict[str, str]) -> None:
-    """Install what is missing of `groups` with apt; raise StepFailed with the exact remedy where that cannot be.
+    """Install what is missing of `groups` with apt; raise StepFailed with the remedy where that cannot be.
 
     Set OFFGIL_BOOTSTRAP=skip where the same things were installed in another way.
     """
@@ -84,7 +84,7 @@ def _become_root(command: str) -> list[str]:
     if os.geteuid() == 0:
         return []
     if shutil.which("sudo") is None:
-        raise StepFailed(f"these packages need root, and there is no sudo.  As root: apt-get update && {command}")
+        raise StepFailed(f"this needs root, and there is no sudo.  As root: apt-get update && {command}")
     # `run` gives no terminal to its child, so the password is asked for here, where there is one.
     ask = ["sudo", "--validate"] if sys.stdin.isatty() else ["sudo", "--non-interactive", "true"]
     if subprocess.run(ask, check=False).returncode != 0:

@@ -6,10 +6,13 @@ import os
 import shlex
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 TAIL_LINES = 60
+
+# Of a command.
+Words = list[str | Path]
 
 
 class StepFailed(Exception):
@@ -35,14 +38,14 @@ def tail(log: Path, lines: int = TAIL_LINES) -> str:
 
 
 def run(
-    command: Sequence[str | Path],
+    command: Words,
     *,
     log: Path,
     timeout: float,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> None:
-    """Append the command and its output to `log`; raise StepFailed unless it exits 0 within `timeout` seconds."""
+    """Append the command and its output to `log`; raise StepFailed unless it exits 0 in `timeout` seconds."""
     words = [str(word) for word in command]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as stream:

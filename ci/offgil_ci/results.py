@@ -64,10 +64,13 @@ def from_doctest(log: Path) -> Counts:
 
 def table(results: Sequence[Result]) -> str:
     """Rows by interpreter, one line per suite, and below the reasons of all that is not ok."""
-    cells = [(result.row, result.suite, result.cell(), f"{result.seconds:.0f} s") for result in results]
-    cells.insert(0, ("interpreter", "suite", "result", "time"))
+    cells = [("interpreter", "suite", "result", "time")]
+    cells += [(result.row, result.suite, result.cell(), f"{result.seconds:.0f} s") for result in results]
     widths = [max(len(row[column]) for row in cells) for column in range(4)]
-    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    lines = [
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    ]
     lines.insert(1, "  ".join("-" * width for width in widths))
-    reasons = [f"{result.row} {result.suite}: {result.status}: {result.reason}" for result in results if result.reason]
-    return "\n".join(lines + ([""] + reasons if reasons else []))
+    lines += ["", *(f"{it.row} {it.suite}: {it.status}: {it.reason}" for it in results if it.reason)]
+    return "\n".join(lines).rstrip()

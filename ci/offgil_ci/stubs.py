@@ -1,4 +1,4 @@
-"""The checked-in stub of the extension, pkg/offgil/_core.pyi: written by nanobind's stubgen, never by hand."""
+"""The extension's checked-in stub, pkg/offgil/_core.pyi: written by nanobind's stubgen, never by hand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from offgil_ci import environments, packages, suites
 from offgil_ci.interpreters import pick
 from offgil_ci.paths import BUILD, LOGS, ROOT
 from offgil_ci.probe import Interpreter
-from offgil_ci.process import StepFailed, run
+from offgil_ci.process import StepFailed, Words, run
 
 STUB = ROOT / "pkg" / "offgil" / "_core.pyi"
 TIMEOUT = 120
@@ -23,10 +23,10 @@ def generate(interpreter: Interpreter, *, reuse: bool) -> str:
     tools = suites.lint_tools(interpreter, reuse=reuse)
     built_with = environments.python_of(f"{interpreter.series}-build")
     extension_of = next(tools.parent.glob("lib/python*/site-packages"))
-    command = [built_with, "-m", "nanobind.stubgen", "-m", "offgil._core", "-i", extension_of, "-o", stub, "-q"]
+    stubgen: Words = [built_with, "-m", "nanobind.stubgen", "-q", "-m", "offgil._core", "-i", extension_of]
     stub.parent.mkdir(parents=True, exist_ok=True)
-    run(command, log=log, timeout=TIMEOUT)
-    settings = ["--config", ROOT / "pyproject.toml", stub]
+    run([*stubgen, "-o", stub], log=log, timeout=TIMEOUT)
+    settings: Words = ["--config", ROOT / "pyproject.toml", stub]
     # A fix may leave lines to format, and what cannot be fixed is for the lint suite to say.
     run([tools / "ruff", "check", "-q", "--fix", "--exit-zero", *settings], log=log, timeout=TIMEOUT)
     run([tools / "ruff", "format", "-q", *settings], log=log, timeout=TIMEOUT)

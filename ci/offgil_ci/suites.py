@@ -10,7 +10,7 @@ from pathlib import Path
 from offgil_ci import environments, results
 from offgil_ci.paths import BUILD, LOGS, ROOT
 from offgil_ci.probe import Interpreter
-from offgil_ci.process import StepFailed, run
+from offgil_ci.process import StepFailed, Words, run
 from offgil_ci.results import Counts
 
 # Seconds.  A suite that needs longer hangs; the pytest run has a shorter bound per test (pyproject.toml).
@@ -32,7 +32,9 @@ def python_tests(name: str, *, stop_at_first: bool) -> Counts:
     log, report = LOGS / f"{name}-tests.log", LOGS / f"{name}-tests.xml"
     log.unlink(missing_ok=True)
     report.unlink(missing_ok=True)
-    command = [environments.python_of(name), "-m", "pytest", f"--junitxml={report}", *(["-x"] if stop_at_first else [])]
+    command: Words = [environments.python_of(name), "-m", "pytest", f"--junitxml={report}"]
+    if stop_at_first:
+        command.append("-x")
     failure = None
     try:
         run(command, log=log, timeout=TESTS_TIMEOUT, cwd=ROOT)
@@ -58,7 +60,7 @@ def cpp_tests(variant: str) -> Counts:
     """Build and run the C++ tests; `variant` is a key of SANITIZERS."""
     log, folder = LOGS / f"cpp-{variant}.log", BUILD / f"cpp-{variant}"
     log.unlink(missing_ok=True)
-    configure = ["cmake", "-G", "Ninja", "-S", ROOT, "-B", folder]
+    configure: Words = ["cmake", "-G", "Ninja", "-S", ROOT, "-B", folder]
     options = ["-DOFFGIL_CPP_TESTS=ON", f"-DOFFGIL_SANITIZE={SANITIZERS[variant]}"]
     run([*configure, *options], log=log, timeout=CPP_TIMEOUT)
     run(["cmake", "--build", folder], log=log, timeout=CPP_TIMEOUT)
@@ -74,7 +76,7 @@ def cpp_tests(variant: str) -> Counts:
 
 
 def _without_aslr(variant: str) -> list[str]:
-    """GCC 12's ThreadSanitizer refuses to start where the kernel randomises addresses by more than 28 bits."""
+    """GCC 12's ThreadSanitizer does not start where the kernel randomises more than 28 bits of addresses."""
     setarch = ["setarch", platform.machine(), "-R"]
     if variant != "thread" or shutil.which("setarch") is None:
         return []
@@ -88,14 +90,20 @@ def lint(interpreter: Interpreter, *, reuse: bool) -> None:
     log = LOGS / "lint.log"
     log.unlink(missing_ok=True)
     tools = lint_tools(interpreter, reuse=reuse)
-    sources = sorted(path for top in ("src_cpp", "tests/cpp") for path in (ROOT / top).rglob("*.[ch]*") if path.is_file())
+    sources = sorted(path for top in ("src_cpp", "tests/cpp") for path in (ROOT / top).rglob("*.[ch]*"))
     # The commands of ci/ have no suffix, so ruff must be told.
     scripts = [ROOT, *(path for path in (ROOT / "ci").iterdir() if path.is_file())]
-    run([tools / "ruff", "check", *scripts], log=log, timeout=LINT_TIMEOUT, cwd=ROOT)
+    run(
+        [tools / "ruff", "check", "--output-format=concise", *scripts],
+        log=log,
+        timeout=LINT_TIMEOUT,
+        cwd=ROOT,
+    )
     run([tools / "ruff", "format", "--check", *scripts], log=log, timeout=LINT_TIMEOUT, cwd=ROOT)
     run([tools / "mypy"], log=log, timeout=LINT_TIMEOUT, cwd=ROOT)
-    run([tools / "mypy", "-p", "offgil_ci"], log=log, timeout=LINT_TIMEOUT, cwd=ROOT, env={"MYPYPATH": "ci"})
-    run([tools / "clang-format", "--dry-run", "-Werror", *sources], log=log, timeout=LINT_TIMEOUT, cwd=ROOT)
+    own: Words = [tools / "mypy", "-p", "offgil_ci"]
+    run(own, log=log, timeout=LINT_TIMEOUT, cwd=ROOT, env={"MYPYPATH": "ci"})
+    run([tools / "clang-format", "--dry-run", "-Werror", *sources], log=log, timeout=LINT_TIMEOUT)
 
 
 def lint_tools(interpreter: Interpreter, *, reuse: bool) -> Path:
