@@ -70,7 +70,7 @@ def _entries(apt: Path) -> Iterator[tuple[str, list[str], str | None]]:
 
 
 def fetch(package: str, folder: Path, log: Path) -> Path:
-    """Download the newest source of `package` ("python3.13") that the mirror serves; return CPython's tarball.
+    """Download the newest source of `package` ("python3.13") that the mirror has; return CPython's tarball.
 
     The caller holds the lock on `folder`, which keeps apt's state between runs.
     """

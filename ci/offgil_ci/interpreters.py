@@ -77,7 +77,7 @@ def _pair(make: bool) -> list[Column]:
     gil, free_threaded = PAIR
     pairs = [(a, b) for a in _on_path(gil) for b in _on_path(free_threaded)]
     pairs += [(a, b) for a in cpython.cached(gil) for b in cpython.cached(free_threaded)]
-    reason = "no 3.13 and 3.13t of one version and equal flags are on PATH or in the cache"
+    errors = []
     for attempt in (_from_uv, cpython.build) if make else ():
         if any(a.comparable(b) for a, b in pairs):
             break
@@ -85,11 +85,13 @@ def _pair(make: bool) -> list[Column]:
             made = attempt(list(PAIR))
             pairs.append((made[0], made[1]))
         except StepFailed as error:
-            print(error, file=sys.stderr)
-            reason += f"; {str(error).splitlines()[0]}"
+            errors.append(str(error))
     for a, b in pairs:
         if a.comparable(b):
             return [Column(gil, a), Column(free_threaded, b)]
+    print(*errors, sep="\n", file=sys.stderr)
+    reasons = ["no two of one version and equal flags on PATH or in the cache"]
+    reason = "; ".join(reasons + [error.splitlines()[0] for error in errors])
     return [Column(gil, None, reason), Column(free_threaded, None, reason)]
 
 
@@ -185,8 +187,8 @@ def main(arguments: list[str] | None = None) -> int:
     missing = [column.name for column in columns if column.required and column.interpreter is None]
     if missing:
         print(
-            f"ci/interpreters: {' and '.join(missing)} are required.  Put a python3.13 and a python3.13t of one "
-            "version on PATH, or install uv, or run this on Debian as root with its package mirror reachable.",
+            f"ci/interpreters: {' and '.join(missing)} are required.  Put a python3.13 and a python3.13t of "
+            "one version on PATH, or install uv, or run this on Debian as root with its mirror reachable.",
             file=sys.stderr,
         )
     return 1 if missing else 0

@@ -110,8 +110,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="the inner loop: one interpreter of each kind that is there already, C++ tests without sanitizers, "
-        "environments reused, stop at the first failure",
+        help="the inner loop: one interpreter of each kind that is there already, C++ tests without "
+        "sanitizers, environments reused, stop at the first failure",
     )
     parser.add_argument(
         "--only",
@@ -119,7 +119,8 @@ def main(arguments: list[str] | None = None) -> int:
         default=[],
         metavar="ROW",
         choices=[*interpreters.ALL, *CHOICES, LINT, STUBS],
-        help="run only this row (can be repeated): an interpreter, cpp-plain, cpp-thread, cpp-address, lint or stubs",
+        help="run only this row (can be repeated): an interpreter, cpp-plain, cpp-thread, cpp-address, "
+        "lint or stubs",
     )
     options = parser.parse_args(arguments)
     matrix = Matrix()

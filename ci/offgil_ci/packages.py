@@ -90,3 +90,13 @@ def _become_root(command: str) -> list[str]:
     if subprocess.run(ask, check=False).returncode != 0:
         raise StepFailed(f"sudo was refused.  As root: apt-get update && {command}")
     return ["sudo", "--preserve-env=DEBIAN_FRONTEND", "--non-interactive"]
+
+
+def main() -> int:
+    """The command ci/bootstrap: install all that the other commands need from the system."""
+    try:
+        ensure(EXTENSION, CPP_TESTS, INTERPRETER)
+    except StepFailed as error:
+        print(f"ci/bootstrap: {error}", file=sys.stderr)
+        return 1
+    return 0

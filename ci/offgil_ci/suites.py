@@ -92,7 +92,7 @@ def lint(interpreter: Interpreter, *, reuse: bool) -> None:
     tools = lint_tools(interpreter, reuse=reuse)
     sources = sorted(path for top in ("src_cpp", "tests/cpp") for path in (ROOT / top).rglob("*.[ch]*"))
     # The commands of ci/ have no suffix, so ruff must be told.
-    scripts = [ROOT, *(path for path in (ROOT / "ci").iterdir() if path.is_file())]
+    scripts: Words = [ROOT, *(path for path in (ROOT / "ci").iterdir() if path.is_file())]
     run(
         [tools / "ruff", "check", "--output-format=concise", *scripts],
         log=log,
