@@ -48,16 +48,16 @@ def cached(series: str) -> list[Interpreter]:
     return sorted(found, key=lambda build: [int(part) for part in build.version.split(".")], reverse=True)
 
 
-def build(series: list[str]) -> list[Interpreter]:
+def build(series: list[str], *, believe_refusal: bool = False) -> list[Interpreter]:
     """Build what is asked for (all of one minor version: ["3.13", "3.13t"]) from one tarball."""
-    packages.ensure(packages.INTERPRETER)
     with _lock():
         package = f"python{series[0].rstrip('t')}"
         log = folder() / "logs" / f"{package}-source.log"
-        tarball = debian_source.fetch(package, folder() / "source", log)
+        tarball = debian_source.fetch(package, folder() / "source", log, believe_refusal=believe_refusal)
         match = re.search(r"_([\d.]+)\.orig", tarball.name)
         if match is None or not tarball.exists():
             raise StepFailed(f"apt downloaded {package}, but not as {tarball.name} ({log})")
+        packages.ensure(packages.INTERPRETER)
         return [_build_one(tarball, match.group(1), name.endswith("t")) for name in series]
 
 

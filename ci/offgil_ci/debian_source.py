@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from offgil_ci.process import StepFailed, Words, run
 
 SUITES = ("trixie", "testing")
 TIMEOUT = 300
+RETRY_AFTER = 24 * 3600
 _ARCHIVE = ("stable", "testing", "unstable", "sid")
 
 
@@ -69,18 +71,20 @@ def _entries(apt: Path) -> Iterator[tuple[str, list[str], str | None]]:
             yield uri, [suite], signed_by.group(1) if signed_by else None
 
 
-def fetch(package: str, folder: Path, log: Path) -> Path:
+def fetch(package: str, folder: Path, log: Path, *, believe_refusal: bool) -> Path:
     """Download the newest source of `package` ("python3.13") that the mirror has; return CPython's tarball.
 
-    The caller holds the lock on `folder`, which keeps apt's state between runs.
+    The caller holds the lock on `folder`, which keeps apt's state between runs.  With believe_refusal=True the
+    mirror is not asked again on the day when it said that it has none.
     """
     if shutil.which("apt-get") is None:
         raise StepFailed("this system has no apt")
+    refusal = folder / f"{package}.refused"
+    if believe_refusal and refusal.exists() and time.time() - refusal.stat().st_mtime < RETRY_AFTER:
+        raise StepFailed(f"{refusal.read_text()} (asked earlier; ci/interpreters --refresh asks again)")
     apt = _private_apt(folder)
     run([*apt, "update"], log=log, timeout=TIMEOUT)
     versions = _versions(folder, package)
-    if not versions:
-        raise StepFailed(f"Debian's suites {' and '.join(SUITES)} have no {package}")
     # A mirror's index can be ahead of or behind its pool, so the newest version is not always there.
     for version in versions:
         download = [*apt, "source", "--download-only", f"{package}={version}"]
@@ -90,7 +94,11 @@ def fetch(package: str, folder: Path, log: Path) -> Path:
             continue
         upstream = version.split(":")[-1].rsplit("-", 1)[0]
         return folder / f"{package}_{upstream}.orig.tar.xz"
-    raise StepFailed(f"Debian lists {package} {', '.join(versions)}, but its mirror has none of them ({log})")
+    listed = ", ".join(versions) or "no version"
+    refusal.write_text(
+        f"Debian's {' and '.join(SUITES)} list {listed} of {package}, the mirror has none to download"
+    )
+    raise StepFailed(refusal.read_text())
 
 
 def _private_apt(folder: Path) -> Words:

@@ -80,16 +80,15 @@ def run_batch(name: str, python: Path, requests: Path, url: str) -> None:
 
 
 def choose(*, build: bool) -> list[tuple[str, Interpreter]]:
-    """The interpreters of the demo: one with a GIL, then a free-threaded one where it is at hand."""
-    if build:
-        interpreters.search(interpreters.PAIR)
-    first = interpreters.pick()
-    free_threaded = [
-        (column.name, column.interpreter)
-        for column in interpreters.search(make=False)
-        if column.interpreter and column.interpreter.free_threaded
-    ]
-    return [(first.series, first), *free_threaded[:1]]
+    """One interpreter with a GIL, then a free-threaded one where it is at hand; the pair before others."""
+    columns = interpreters.search(interpreters.PAIR) if build else []
+    columns += interpreters.search(make=False)
+    found = [(column.name, column.interpreter) for column in columns if column.interpreter]
+    found.sort(key=lambda item: item[0] not in interpreters.PAIR)
+    with_gil = [item for item in found if not item[1].free_threaded]
+    if not with_gil:
+        raise StepFailed("no CPython of 3.11 or newer is at hand.  Run ci/demo --all, which builds one")
+    return with_gil[:1] + [item for item in found if item[1].free_threaded][:1]
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -12,7 +12,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,16 +22,14 @@ from offgil_ci.process import StepFailed, clean_environment
 
 PAIR = ("3.13", "3.13t")
 OPTIONAL = ("3.11", "3.14", "3.14t")
-# Of the optional ones only the free-threaded successor is worth a build from source.
-BUILT = (*PAIR, "3.14t")
+# 3.11 is what Debian 12 comes with; nobody builds it anew.
+BUILT = ("3.14", "3.14t")
 # The system's own, where it is none of the above.
 SYSTEM = "system"
 ALL = (*PAIR, *OPTIONAL, SYSTEM)
 SYSTEM_PYTHON = Path("/usr/bin/python3")
 OLDEST = (3, 11)
 UV_TIMEOUT = 180
-# How long a "cannot be had" is believed before the network is asked again.
-RETRY_AFTER = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -62,15 +59,12 @@ def search(names: Iterable[str] = ALL, *, make: bool = True, refresh: bool = Fal
     return sorted(columns, key=lambda column: (column.name == SYSTEM, column.name))
 
 
-def pick() -> Interpreter:
-    """An interpreter with a GIL that is there already, for tools and for the demo; the pair's where it is."""
-    found = {column.name: column.interpreter for column in search(make=False) if column.interpreter}
-    for name in ("3.13", "3.14", "3.11", SYSTEM):
-        if name in found:
-            return found[name]
-    raise StepFailed(
-        "no CPython of 3.11 or newer is at hand.  Run ci/interpreters, which builds 3.13 and 3.13t"
-    )
+def reference() -> Interpreter:
+    """The pair's interpreter with a GIL, on which tools run whose output must be the same everywhere."""
+    column = search(PAIR)[0]
+    if column.interpreter is None:
+        raise StepFailed(f"there is no {column.name}: {column.reason}")
+    return column.interpreter
 
 
 def _pair(make: bool) -> list[Column]:
@@ -101,18 +95,17 @@ def _optional(series: str, make: bool, refresh: bool) -> Column:
         return Column(series, found[0])
     if not make:
         return Column(series, None, "not on PATH and not in the cache")
-    refusal = cpython.folder() / f"{series}.refused"
-    if not refresh and refusal.exists() and time.time() - refusal.stat().st_mtime < RETRY_AFTER:
-        return Column(series, None, f"{refusal.read_text()} (ci/interpreters --refresh asks again)")
     reasons = ["not on PATH"]
-    for attempt in (_from_uv, cpython.build) if series in BUILT else (_from_uv,):
+    try:
+        return Column(series, _from_uv([series])[0])
+    except StepFailed as error:
+        reasons.append(str(error).splitlines()[0])
+    if series in BUILT:
         try:
-            return Column(series, attempt([series])[0])
+            return Column(series, cpython.build([series], believe_refusal=not refresh)[0])
         except StepFailed as error:
             reasons.append(str(error).splitlines()[0])
-    refusal.parent.mkdir(parents=True, exist_ok=True)
-    refusal.write_text("; ".join(reasons))
-    return Column(series, None, refusal.read_text())
+    return Column(series, None, "; ".join(reasons))
 
 
 def _system(columns: Iterable[Column]) -> list[Column]:

@@ -85,7 +85,7 @@ def run_everything(matrix: Matrix, only: list[str], *, quick: bool) -> None:
     if quick and not only:
         return
     if wanted(LINT) or wanted(STUBS):
-        tools_on = interpreters.pick()
+        tools_on = interpreters.reference()
         if wanted(LINT):
             matrix.attempt("any", LINT, lambda: suites.lint(tools_on, reuse=True))
         if wanted(STUBS):

@@ -7,7 +7,7 @@ import difflib
 import sys
 
 from offgil_ci import environments, packages, suites
-from offgil_ci.interpreters import pick
+from offgil_ci.interpreters import reference
 from offgil_ci.paths import BUILD, LOGS, ROOT
 from offgil_ci.probe import Interpreter
 from offgil_ci.process import StepFailed, Words, run
@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         packages.ensure(packages.EXTENSION)
-        interpreter = pick()
+        interpreter = reference()
         if options.check:
             check(interpreter, reuse=True)
         else:
