@@ -43,6 +43,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from offgil.request import Request
     from offgil.response import Response
 
 __all__ = [
@@ -90,6 +91,9 @@ class HTTPError(OffgilError):
 
 class RequestError(HTTPError):
     """A request got no usable answer.  ``str(exc)`` names the method and the URL."""
+
+    #: The request that :meth:`Client.map` was given; ``None`` for direct calls.
+    request: Request | None = None
 
 
 class TransportError(RequestError):
@@ -174,6 +178,9 @@ class HTTPStatusError(HTTPError):
 
 class InvalidURL(OffgilError, ValueError):
     """The URL cannot be parsed.  Nothing was sent."""
+
+    #: As for :class:`RequestError`.
+    request: Request | None = None
 
 
 class Closed(OffgilError, RuntimeError):
