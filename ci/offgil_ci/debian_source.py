@@ -72,10 +72,10 @@ def _entries(apt: Path) -> Iterator[tuple[str, list[str], str | None]]:
 
 
 def fetch(package: str, folder: Path, log: Path, *, believe_refusal: bool) -> Path:
-    """Download the newest source of `package` ("python3.13") that the mirror has; return CPython's tarball.
+    """Download the newest source of `package` ("python3.13") that the mirror has.  Returns its tarball.
 
-    The caller holds the lock on `folder`, which keeps apt's state between runs.  With believe_refusal=True the
-    mirror is not asked again on the day when it said that it has none.
+    The caller holds the lock on `folder`, which keeps apt's state between runs.  With believe_refusal=True
+    the mirror is not asked again on the day when it said that it has none.
     """
     if shutil.which("apt-get") is None:
         raise StepFailed("this system has no apt")
