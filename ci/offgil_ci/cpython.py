@@ -18,6 +18,7 @@ import re
 import shutil
 import sys
 import tarfile
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,7 +73,8 @@ def _lock() -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX)
         # We hold the lock, so what a killed run left half-made is nobody's.
         for rest in folder().glob(".building-*"):
-            shutil.rmtree(rest)
+            # Its make may still be at it.
+            shutil.rmtree(rest, ignore_errors=True)
         yield
 
 
@@ -93,11 +95,10 @@ def _build_one(tarball: Path, version: str, free_threaded: bool) -> Interpreter:
 
 
 def _make(tarball: Path, name: str, home: Path, free_threaded: bool) -> None:
-    work = folder() / f".building-{os.getpid()}"
+    work = Path(tempfile.mkdtemp(prefix=".building-", dir=folder()))
     log = folder() / "logs" / f"{name}.log"
     started = time.monotonic()
     print(f"building CPython {name} (some minutes, once; log: {log})", file=sys.stderr, flush=True)
-    work.mkdir()
     with tarfile.open(tarball) as archive:
         # apt has verified the tarball; the filter is for Python's own warning about extracting without one.
         if hasattr(tarfile, "data_filter"):

@@ -78,18 +78,18 @@ def run_everything(matrix: Matrix, only: list[str], *, quick: bool) -> None:
     columns = interpreters.search(series, make=not quick)
     if quick and not only:
         columns = _one_of_each(columns)
+        if not any(column.name.endswith("t") for column in columns):
+            matrix.leave_out("free-threaded", "all", "none is at hand; ci/interpreters makes one")
     if wanted("cpp-plain"):
         matrix.cpp("plain")
     for column in columns:
         matrix.interpreter(column, quick=quick)
     if quick and not only:
         return
-    if wanted(LINT) or wanted(STUBS):
-        tools_on = interpreters.reference()
-        if wanted(LINT):
-            matrix.attempt("any", LINT, lambda: suites.lint(tools_on, reuse=True))
-        if wanted(STUBS):
-            matrix.attempt("any", STUBS, lambda: stubs.check(tools_on, reuse=True))
+    if wanted(LINT):
+        matrix.attempt("any", LINT, lambda: suites.lint(interpreters.reference(), reuse=True))
+    if wanted(STUBS):
+        matrix.attempt("any", STUBS, lambda: stubs.check(interpreters.reference(), reuse=True))
     for choice, variant in CHOICES.items():
         if variant != "plain" and wanted(choice):
             matrix.cpp(variant)
