@@ -1,8 +1,8 @@
 """Virtual environments and the wheel.
 
-Two environments per interpreter: `.venv/NAME-build` has the build tools and is kept, so that the second
-build of a wheel is incremental; `.venv/NAME` has the wheel and what its tests need, and nothing else, so
-that a forgotten dependency shows.
+Two environments per interpreter, both in `build/venvs`: NAME-build has the build tools and is kept, so that
+the second build of a wheel is incremental; NAME has the wheel and what its tests need, and nothing else,
+so that a forgotten dependency shows.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _BUILD_TOOLS = ("cmake>=3.30", "ninja")
 
 
 def python_of(environment: str) -> Path:
-    """The interpreter of `.venv/environment`."""
+    """The interpreter of `build/venvs/environment`."""
     return VENVS / environment / "bin" / "python"
 
 
 def create(environment: str, interpreter: Interpreter, *, reuse: bool) -> Path:
-    """Make `.venv/environment`; with reuse=True keep one of the same interpreter.  Returns its python."""
+    """Make an environment; with reuse=True keep one of the same interpreter.  Returns its python."""
     home = VENVS / environment
     stamp = home / "offgil-interpreter"
     identity = f"{interpreter.path} {interpreter.version}\n"
@@ -69,7 +69,7 @@ def _install_build_tools(python: Path, log: Path) -> None:
 
 
 def install(wheel: Path, environment: str, interpreter: Interpreter, *, extras: str, reuse: bool) -> Path:
-    """Install the wheel with `extras` into `.venv/environment` and prove that it is what gets imported."""
+    """Install the wheel with `extras` into an environment and prove that it is what gets imported."""
     log = LOGS / f"{environment}-install.log"
     log.unlink(missing_ok=True)
     python = create(environment, interpreter, reuse=reuse)

@@ -140,9 +140,10 @@ def _from_uv(series: list[str]) -> list[Interpreter]:
         # One try: where its downloads cannot be reached, the next way is at hand.
         env = clean_environment({"UV_HTTP_RETRIES": "0", "UV_HTTP_TIMEOUT": "60"})
         try:
-            for command in (["install", "--quiet"], ["find", "--managed-python"]):
+            for command in (["install"], ["find", "--python-preference=only-managed"]):
                 done = subprocess.run(
                     [uv, "python", *command, name],
+                    cwd="/",  # uv would look for an environment in the checkout
                     capture_output=True,
                     text=True,
                     timeout=UV_TIMEOUT,

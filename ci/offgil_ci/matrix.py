@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from offgil_ci import interpreters, packages, stubs, suites
+from offgil_ci import interpreters, lint, packages, stubs, suites
 from offgil_ci.interpreters import Column
 from offgil_ci.paths import LOGS
 from offgil_ci.process import StepFailed
@@ -87,9 +87,9 @@ def run_everything(matrix: Matrix, only: list[str], *, quick: bool) -> None:
     if quick and not only:
         return
     if wanted(LINT):
-        matrix.attempt("any", LINT, lambda: suites.lint(interpreters.reference(), reuse=True))
+        matrix.attempt("any", LINT, lambda: lint.check(interpreters.reference()))
     if wanted(STUBS):
-        matrix.attempt("any", STUBS, lambda: stubs.check(interpreters.reference(), reuse=True))
+        matrix.attempt("any", STUBS, lambda: stubs.check(interpreters.reference()))
     for choice, variant in CHOICES.items():
         if variant != "plain" and wanted(choice):
             matrix.cpp(variant)

@@ -10,7 +10,7 @@ BUILD = ROOT / "build"
 LOGS = BUILD / "ci-logs"
 # Environments belong to the checkout: two checkouts never install into one another's, and deleting
 # the folder deletes them.  Interpreters cost minutes, so they are shared by all checkouts.
-VENVS = ROOT / ".venv"
+VENVS = BUILD / "venvs"
 
 
 def cache() -> Path:

@@ -6,7 +6,7 @@ import argparse
 import difflib
 import sys
 
-from offgil_ci import environments, packages, suites
+from offgil_ci import environments, lint, packages
 from offgil_ci.interpreters import reference
 from offgil_ci.paths import BUILD, LOGS, ROOT
 from offgil_ci.probe import Interpreter
@@ -16,11 +16,11 @@ STUB = ROOT / "pkg" / "offgil" / "_core.pyi"
 TIMEOUT = 120
 
 
-def generate(interpreter: Interpreter, *, reuse: bool) -> str:
+def generate(interpreter: Interpreter) -> str:
     """The stub of the extension as it is now."""
     log, stub = LOGS / "stubs.log", BUILD / "stubs" / "_core.pyi"
     log.unlink(missing_ok=True)
-    tools = suites.lint_tools(interpreter, reuse=reuse)
+    tools = lint.tools(interpreter)
     built_with = environments.python_of(f"{interpreter.series}-build")
     extension_of = next(tools.parent.glob("lib/python*/site-packages"))
     stubgen: Words = [built_with, "-m", "nanobind.stubgen", "-q", "-m", "offgil._core", "-i", extension_of]
@@ -33,9 +33,9 @@ def generate(interpreter: Interpreter, *, reuse: bool) -> str:
     return stub.read_text()
 
 
-def check(interpreter: Interpreter, *, reuse: bool) -> None:
+def check(interpreter: Interpreter) -> None:
     """Raise StepFailed where the checked-in stub is not what the extension says."""
-    now = generate(interpreter, reuse=reuse)
+    now = generate(interpreter)
     checked_in = STUB.read_text() if STUB.exists() else ""
     if now != checked_in:
         difference = difflib.unified_diff(
@@ -54,9 +54,9 @@ def main(arguments: list[str] | None = None) -> int:
         packages.ensure(packages.EXTENSION)
         interpreter = reference()
         if options.check:
-            check(interpreter, reuse=True)
+            check(interpreter)
         else:
-            STUB.write_text(generate(interpreter, reuse=True))
+            STUB.write_text(generate(interpreter))
     except StepFailed as error:
         print(f"ci/stubs: {error}", file=sys.stderr)
         return 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import shutil
 import subprocess
-from pathlib import Path
 
 from offgil_ci import environments, results
 from offgil_ci.paths import BUILD, LOGS, ROOT
@@ -16,7 +15,6 @@ from offgil_ci.results import Counts
 # Seconds.  A suite that needs longer hangs; the pytest run has a shorter bound per test (pyproject.toml).
 TESTS_TIMEOUT = 900
 CPP_TIMEOUT = 900
-LINT_TIMEOUT = 300
 
 SANITIZERS = {"plain": "", "thread": "thread", "address": "address"}
 
@@ -28,7 +26,7 @@ def wheel(interpreter: Interpreter, name: str, *, reuse: bool) -> None:
 
 
 def python_tests(name: str, *, stop_at_first: bool) -> Counts:
-    """Run tests/ against the wheel that is installed in `.venv/name`."""
+    """Run tests/ against the wheel that is installed in `build/venvs/name`."""
     log, report = LOGS / f"{name}-tests.log", LOGS / f"{name}-tests.xml"
     log.unlink(missing_ok=True)
     report.unlink(missing_ok=True)
@@ -83,30 +81,3 @@ def _without_aslr(variant: str) -> list[str]:
     # Containers may forbid it.
     allowed = subprocess.run([*setarch, "true"], capture_output=True, check=False).returncode == 0
     return setarch if allowed else []
-
-
-def lint(interpreter: Interpreter, *, reuse: bool) -> None:
-    """Format and types of everything: ruff, mypy, clang-format."""
-    log = LOGS / "lint.log"
-    log.unlink(missing_ok=True)
-    tools = lint_tools(interpreter, reuse=reuse)
-    sources = sorted(path for top in ("src_cpp", "tests/cpp") for path in (ROOT / top).rglob("*.[ch]*"))
-    # The commands of ci/ have no suffix, so ruff must be told.
-    scripts: Words = [ROOT, *(path for path in (ROOT / "ci").iterdir() if path.is_file())]
-    run(
-        [tools / "ruff", "check", "--output-format=concise", *scripts],
-        log=log,
-        timeout=LINT_TIMEOUT,
-        cwd=ROOT,
-    )
-    run([tools / "ruff", "format", "--check", *scripts], log=log, timeout=LINT_TIMEOUT, cwd=ROOT)
-    run([tools / "mypy"], log=log, timeout=LINT_TIMEOUT, cwd=ROOT)
-    own: Words = [tools / "mypy", "-p", "offgil_ci"]
-    run(own, log=log, timeout=LINT_TIMEOUT, cwd=ROOT, env={"MYPYPATH": "ci"})
-    run([tools / "clang-format", "--dry-run", "-Werror", *sources], log=log, timeout=LINT_TIMEOUT)
-
-
-def lint_tools(interpreter: Interpreter, *, reuse: bool) -> Path:
-    """The bin folder of `.venv/lint`: the dev extra's tools, and what mypy must see to check the types."""
-    built = environments.build_wheel(interpreter, interpreter.series)
-    return environments.install(built, "lint", interpreter, extras="dev", reuse=reuse).parent
