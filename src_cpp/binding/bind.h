@@ -8,5 +8,7 @@ namespace offgil::binding {
 namespace nb = nanobind;
 
 void bind_net(nb::module_ &m);
+void bind_runtime(nb::module_ &m);
+void bind_shared_store(nb::module_ &m);
 
 }  // namespace offgil::binding

@@ -4,4 +4,6 @@
 NB_MODULE(_core, m) {
     m.doc() = "Native core of offgil: HTTP on libcurl and result stores. Use the offgil package instead.";
     offgil::binding::bind_net(m);
+    offgil::binding::bind_runtime(m);
+    offgil::binding::bind_shared_store(m);
 }
