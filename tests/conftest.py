@@ -33,6 +33,8 @@ def gil_module(tmp_path_factory: pytest.TempPathFactory) -> str:
     source.write_text(NEEDS_GIL)
     target = folder / f"needs_gil{sysconfig.get_config_var('EXT_SUFFIX')}"
     subprocess.run(
-        [*compiler, "-shared", "-fPIC", f"-I{headers}", str(source), "-o", str(target)], check=True, timeout=120
+        [*compiler, "-shared", "-fPIC", f"-I{headers}", str(source), "-o", str(target)],
+        check=True,
+        timeout=120,
     )
     return str(target)

@@ -23,7 +23,8 @@ REPORT = """
 import json
 from offgil import runtime
 now, store, workers = runtime.interpreter(), runtime.decide_store(), runtime.decide_workers()
-print(json.dumps({"gil": now.gil_enabled, "cause": now.gil_cause, "store": str(store), "workers": str(workers)}))
+answer = {"gil": now.gil_enabled, "cause": now.gil_cause, "store": str(store), "workers": str(workers)}
+print(json.dumps(answer))
 """
 
 
@@ -62,7 +63,9 @@ def test_with_a_gil_processes_share() -> None:
     assert answer["gil"] is True
     assert answer["cause"] == "this interpreter was built with a GIL"
     assert answer["store"].startswith(
-        "managed-dict: this interpreter has a GIL" if sys.platform == "linux" else "shared-state: the managed-dict"
+        "managed-dict: this interpreter has a GIL"
+        if sys.platform == "linux"
+        else "shared-state: the managed-dict"
     )
     assert answer["workers"].startswith("processes: this interpreter has a GIL")
 
@@ -99,7 +102,7 @@ print(json.dumps([str(before), str(after), runtime.interpreter().suspects]))
     before, after, suspects = in_child(program)
     assert before.startswith("shared-state: ")
     assert after == "managed-dict: the GIL was turned on by importing `needs_gil`"
-    assert suspects == ["needs_gil"]
+    assert list(suspects) == ["needs_gil"]
 
 
 def test_the_environment_overrides() -> None:
@@ -120,10 +123,10 @@ def test_an_argument_overrides_the_environment(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_unknown_names_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UnknownKind, match="'fibers'.*'threads', 'processes'"):
+    with pytest.raises(UnknownKind, match=r"'fibers'.*'threads', 'processes'"):
         decide_workers("fibers")
     monkeypatch.setenv("OFFGIL_STORE", "cloud")
-    with pytest.raises(UnknownKind, match="OFFGIL_STORE is 'cloud'.*'shared', 'managed'"):
+    with pytest.raises(UnknownKind, match=r"OFFGIL_STORE is 'cloud'.*'shared', 'managed'"):
         decide_store()
 
 

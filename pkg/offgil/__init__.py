@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from offgil import errors
-from offgil.errors import *
+from offgil.errors import *  # noqa: F403  (errors.__all__ is the list, kept in one place)
 from offgil.store import ResultStore, SharedStateStore, StoreStats, open_store
 
 if TYPE_CHECKING:

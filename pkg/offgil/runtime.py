@@ -1,7 +1,8 @@
-"""What this interpreter is, and what follows from it: which store and which workers are the faster choice here.
+"""What this interpreter is, and what follows from it: which store and which workers are the faster ones here.
 
-Both stores and both kinds of workers are *safe* everywhere, so nothing here is about safety.  Every function reads the
-interpreter's state anew: on a free-threaded build one import can turn the GIL on, for good, at any time.
+Both stores and both kinds of workers are *safe* everywhere, so nothing here is about safety.  Every function
+reads the interpreter's state anew: on a free-threaded build one import can turn the GIL on, for good, at any
+time.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ class Interpreter:
         free_threaded_build: whether it was built so that it can run without a GIL.
         gil_enabled: whether the GIL is on at this moment.
         gil_cause: why the GIL is on, as far as the interpreter tells; empty while it is off.
-        suspects: imported extension modules that may have turned the GIL on.  Where some of them did not declare that
-            they need no GIL, these ones; else those whose declaration cannot be read.
+        suspects: imported extension modules that may have turned the GIL on.  Where some of them did not
+            declare that they need no GIL, these ones; else those whose declaration cannot be read.
     """
 
     version: str
@@ -64,8 +65,8 @@ class Interpreter:
 def interpreter() -> Interpreter:
     """Describe the running interpreter as it is now.
 
-    Thread-safety: safe on shared objects.  An import in another thread turns the GIL on for a moment, so one answer is
-    a reading, not a promise.
+    Thread-safety: safe on shared objects.  An import in another thread turns the GIL on for a moment, so an
+    answer is a reading, not a promise.
     """
     free_threaded = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
     # Absent before 3.13, where there is always a GIL.
@@ -85,8 +86,8 @@ def decide_store(kind: str = "auto", *, managed_available: bool = sys.platform =
     """Choose between the shared-state and the managed-dict store.
 
     Args:
-        kind: ``"shared"`` or ``"managed"`` to force one; with ``"auto"`` the environment variable ``OFFGIL_STORE`` may
-            force one, else the interpreter decides.
+        kind: ``"shared"`` or ``"managed"`` to force one; with ``"auto"`` the environment variable
+            ``OFFGIL_STORE`` may force one, else the interpreter decides.
         managed_available: whether this platform has the managed-dict store.
 
     Raises:
@@ -170,8 +171,8 @@ def _gil_cause(free_threaded: bool, suspects: tuple[str, ...]) -> str:
 def _suspects() -> tuple[str, ...]:
     """Extension modules that may have turned the GIL on, in order of import.
 
-    CPython names the first culprit in a warning at its import and keeps no record of it.  What can still be read is
-    what each module with multi-phase initialisation declared.
+    CPython names the first culprit in a warning at its import and keeps no record of it.  What can still be
+    read is what each module with multi-phase initialisation declared.
     """
     from offgil import _core
 

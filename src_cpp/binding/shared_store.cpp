@@ -198,7 +198,7 @@ class SharedStore {
         return open(status) == Status::ok ? nb::object(std::move(entry->value)) : nb::object();
     }
 
-    nb::tuple take(nb::handle topic, nb::handle timeout) {
+    nb::typed<nb::tuple, nb::str, nb::any> take(nb::handle topic, nb::handle timeout) {
         Table &table = checked();
         const std::optional<Text> topic_name = optional_topic(topic);
         const std::optional<std::string_view> name = topic_name;
@@ -208,13 +208,14 @@ class SharedStore {
         if (status == Status::absent && !deadline.now)
             status = park(deadline, [&](auto sleep) { return table.wait_take(name, entry, sleep); });
         if (open(status) == Status::absent) timed_out("no entry in topic " + quoted(topic), timeout);
-        return nb::make_tuple(to_str(entry->name), std::move(entry->value));
+        return nb::borrow<nb::typed<nb::tuple, nb::str, nb::any>>(
+            nb::make_tuple(to_str(entry->name), std::move(entry->value)));
     }
 
-    nb::list keys() {
+    nb::typed<nb::list, nb::str> keys() {
         std::vector<std::string> names;
         open(checked().keys(names));
-        nb::list list;
+        nb::typed<nb::list, nb::str> list;
         for (const std::string &name : names) list.append(to_str(name));
         return list;
     }
@@ -325,7 +326,7 @@ void bind_shared_store(nb::module_ &m) {
         .def_prop_ro("closed", &SharedStore::closed)
         .def("stats", &SharedStore::stats);
     m.def(
-        "_after_fork_in_child", [] { forks.fetch_add(1, std::memory_order_relaxed); },
+        "after_fork_in_child", [] { forks.fetch_add(1, std::memory_order_relaxed); },
         "Makes the tables of the parent process unusable in this one.");
 }
 

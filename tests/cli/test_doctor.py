@@ -14,7 +14,9 @@ import offgil
 from offgil.cli.doctor import doctor
 
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
-free_threaded_only = pytest.mark.skipif(not FREE_THREADED, reason="no import can turn the GIL on in this interpreter")
+free_threaded_only = pytest.mark.skipif(
+    not FREE_THREADED, reason="no import can turn the GIL on in this interpreter"
+)
 
 
 def run(*args: str, **environ: str) -> Result:

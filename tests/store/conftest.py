@@ -36,8 +36,8 @@ def store(kind: str) -> Iterator[ResultStore]:
 
 @pytest.fixture
 def in_parallel() -> Iterator[InParallel]:
-    # Fresh threads, so that threads start and end during the tests; a short switch interval finds on a GIL build the
-    # races that a free-threaded one has by nature.
+    # Fresh threads, so that threads start and end during the tests; a short switch interval finds on a GIL
+    # build the races that a free-threaded one has by nature.
     def run(*bodies: Callable[[], object]) -> list[object]:
         start = threading.Barrier(len(bodies))
         results: list[object] = [None] * len(bodies)

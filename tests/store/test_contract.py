@@ -137,10 +137,12 @@ class TestPut:
         assert store.put("k", 2, if_absent=True) is False
         assert store["k"] == 1
 
-    def test_if_absent_has_one_winner(self, store: ResultStore, in_parallel: Callable[..., list[object]]) -> None:
+    def test_if_absent_has_one_winner(
+        self, store: ResultStore, in_parallel: Callable[..., list[object]]
+    ) -> None:
         for round_ in range(50):
             key = str(round_)
-            won = in_parallel(*[lambda i=i: store.put(key, i, if_absent=True) for i in range(4)])
+            won = in_parallel(*[lambda i=i, key=key: store.put(key, i, if_absent=True) for i in range(4)])
             assert won.count(True) == 1
             assert store[key] == won.index(True)
 
@@ -269,7 +271,9 @@ class TestTake:
         store.put("k", 1, topic="jobs")
         assert join() == ("k", 1)
 
-    def test_each_entry_goes_to_one_taker(self, store: ResultStore, in_parallel: Callable[..., list[object]]) -> None:
+    def test_each_entry_goes_to_one_taker(
+        self, store: ResultStore, in_parallel: Callable[..., list[object]]
+    ) -> None:
         each = 500
 
         def produce(me: int) -> list[str]:
@@ -278,7 +282,7 @@ class TestTake:
             return []
 
         def consume() -> list[str]:
-            taken = []
+            taken: list[str] = []
             while True:
                 key, value = store.take("jobs")
                 if value is None:
@@ -405,7 +409,9 @@ threading.Thread(target=store.wait, args=("k",), daemon=True).start()
 while not store.stats().waiters:
     time.sleep(0.001)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
@@ -91,7 +92,9 @@ class CallsBack:
         lambda store: store.close(),
     ],
 )
-def test_a_finalizer_may_call_back(store: SharedStateStore, drop: Callable[[SharedStateStore], object]) -> None:
+def test_a_finalizer_may_call_back(
+    store: SharedStateStore, drop: Callable[[SharedStateStore], object]
+) -> None:
     calls: list[str] = []
     store["k"] = CallsBack(store, calls)
     drop(store)
@@ -124,10 +127,8 @@ def test_the_collector_runs_beside_everything_else(
         for i in range(300):
             store.put(f"k{i % 7}", [store, i], topic="t" if i % 3 else None)
             store.get(f"k{me}")
-            try:
+            with contextlib.suppress(StoreTimeout):
                 store.take("t", timeout=0.0002)
-            except StoreTimeout:
-                pass
 
     def work_then_stop() -> None:
         try:

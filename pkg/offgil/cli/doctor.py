@@ -1,4 +1,4 @@
-"""``offgil doctor``: what this interpreter is, what offgil would do on it, and which imports turn the GIL on."""
+"""``offgil doctor``: what this interpreter is, what offgil does on it, and which imports turn the GIL on."""
 
 from __future__ import annotations
 
@@ -67,11 +67,14 @@ class Probe:
 def doctor(imports: bool, as_json: bool, packages: tuple[str, ...]) -> None:
     """Say what this interpreter is and which store and workers offgil would choose on it, and why.
 
-    With --imports, import each PACKAGE in a process of its own and say which ones turn the GIL back on.  Exit code 1: one
-    did.  2: none did, but one could not be imported, or this interpreter always has a GIL.
+    With --imports, import each PACKAGE in a process of its own and say which ones turn the GIL back on.
+
+    Exit code 1: one did.  2: none did, but one could not be imported, or this interpreter always has a GIL.
     """
     if imports != bool(packages):
-        raise click.UsageError("--imports and the names of packages go together: offgil doctor --imports numpy")
+        raise click.UsageError(
+            "--imports and the names of packages go together: offgil doctor --imports numpy"
+        )
     if imports:
         _report_imports(packages, as_json)
         return
@@ -83,7 +86,7 @@ def doctor(imports: bool, as_json: bool, packages: tuple[str, ...]) -> None:
 
 
 def probe(package: str) -> Probe:
-    """Import ``package`` in a fresh process of this interpreter, with the check that may turn the GIL on in force.
+    """Import ``package`` in a fresh process of this interpreter, in which imports may turn the GIL on.
 
     Thread-safety: safe on shared objects.
     """
@@ -122,8 +125,8 @@ def _last_words(child: subprocess.CompletedProcess[str]) -> str:
 def _report_imports(packages: tuple[str, ...], as_json: bool) -> None:
     if not sysconfig.get_config_var("Py_GIL_DISABLED"):
         raise click.UsageError(
-            f"{sys.executable} was built with a GIL, so no import can turn it on: ask a free-threaded interpreter "
-            "(python3.13t, python3.14t)"
+            f"{sys.executable} was built with a GIL, so no import can turn it on: "
+            "ask a free-threaded interpreter (python3.13t, python3.14t)"
         )
     probes = [probe(package) for package in packages]
     if as_json:
@@ -154,7 +157,8 @@ def _report() -> dict[str, Any]:
         "offgil": offgil.__version__,
         "interpreter": dataclasses.asdict(now) | {"executable": sys.executable},
         "build": {
-            name: sysconfig.get_config_var(name) for name in ("Py_GIL_DISABLED", "Py_DEBUG", "CONFIG_ARGS", "CC")
+            name: sysconfig.get_config_var(name)
+            for name in ("Py_GIL_DISABLED", "Py_DEBUG", "CONFIG_ARGS", "CC")
         },
         "store": _decided(decide_store),
         "workers": _decided(decide_workers),

@@ -22,10 +22,11 @@ def open_store(
     """Make a result store.
 
     Args:
-        kind: ``"shared"``: for threads of this process, by reference.  ``"managed"``: for processes of this machine,
-            in shared memory.  ``"auto"``: what ``OFFGIL_STORE`` says, else the faster one for this interpreter as it
-            is now; ``store.decision`` says which and why.
-        max_bytes: size of the managed-dict store's memory.  The shared-state store keeps references and has no bound.
+        kind: ``"shared"``: for threads of this process, by reference.  ``"managed"``: for processes of this
+            machine, in shared memory.  ``"auto"``: what ``OFFGIL_STORE`` says, else the faster one for this
+            interpreter as it is now; ``store.decision`` says which and why.
+        max_bytes: size of the managed-dict store's memory.  The shared-state store keeps references and has
+            no bound.
         max_entries: the managed-dict store's bound on results; ``None`` for none but memory.
 
     Raises:
@@ -36,7 +37,7 @@ def open_store(
     """
     if "://" in kind:
         raise StoreUnavailable(
-            f"this version of offgil has no store for {kind!r}: known kinds are 'auto', 'shared' and 'managed'"
+            f"there is no store for {kind!r} in this version: known kinds are 'auto', 'shared' and 'managed'"
         )
     decision = decide_store(kind)
     if decision.kind == "shared":
@@ -49,8 +50,8 @@ def open_store(
 def _managed_class() -> type[ManagedDictStore]:
     if sys.platform != "linux":
         raise StoreUnavailable(
-            f"the managed-dict store needs Linux (memfd, futexes, robust mutexes) and this is {sys.platform}: use "
-            "open_store('shared'), which threads of one process share"
+            f"the managed-dict store needs Linux (memfd, futexes, robust mutexes), this is {sys.platform}: "
+            "use open_store('shared'), which threads of one process share"
         )
     from offgil.store.managed import ManagedDictStore
 

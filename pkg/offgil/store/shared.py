@@ -13,16 +13,16 @@ from offgil.store.base import MISSING, ResultStore, StoreStats
 __all__ = ["SharedStateStore"]
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_core._after_fork_in_child)
+    os.register_at_fork(after_in_child=_core.after_fork_in_child)
 
 
 @final
 class SharedStateStore(ResultStore):
     """Results shared by the threads of one process, by reference: ``store[key] is value``.
 
-    Nothing is copied or pickled.  Keys are compared by their ``str`` value; iterating yields plain ``str`` objects.  A
-    thread that waits is parked in the operating system and costs no CPU.  After a ``fork`` the child cannot use the
-    parent's store (:class:`~offgil.errors.StoreUnavailable`).
+    Nothing is copied or pickled.  Keys are compared by their ``str`` value; iterating yields plain ``str``
+    objects.  A thread that waits is parked in the operating system and costs no CPU.  After a ``fork`` the
+    child cannot use the parent's store (:class:`~offgil.errors.StoreUnavailable`).
 
     See :class:`~offgil.store.base.ResultStore` for the meaning of each method.
 
