@@ -101,6 +101,12 @@ nb::object to_str(std::string_view utf8) {
         PyUnicode_DecodeUTF8(utf8.data(), static_cast<Py_ssize_t>(utf8.size()), "surrogatepass"));
 }
 
+/// Stands for an argument that was left out, where None is a value.  Compared by identity, never handed out.
+nb::handle not_given() {
+    static PyObject *const marker = PyObject_CallNoArgs(reinterpret_cast<PyObject *>(&PyBaseObject_Type));
+    return marker;
+}
+
 /// When a wait ends.
 struct Deadline {
     Parker::Clock::time_point at = Parker::never;
@@ -161,18 +167,32 @@ class SharedStore {
         return open(table.put(name, Ref(value), options)) != Status::present;
     }
 
-    nb::object get(nb::handle key) {
+    nb::object get(nb::handle key, nb::handle otherwise) {
+        Ref value;
+        const Status status = open(checked().get(Text(key, "a key"), value));
+        return status == Status::ok ? nb::object(std::move(value)) : nb::borrow(otherwise);
+    }
+
+    nb::object getitem(nb::handle key) {
         Ref value;
         if (open(checked().get(Text(key, "a key"), value)) == Status::absent) missing(key);
         return value;
     }
 
-    void remove(nb::handle key) {
+    void setitem(nb::handle key, nb::handle value) {
+        Table &table = checked();
+        open(table.put(Text(key, "a key"), Ref(value), {}));
+    }
+
+    void delitem(nb::handle key) {
         EntryPtr entry;
         if (open(checked().remove(Text(key, "a key"), entry, false)) == Status::absent) missing(key);
     }
 
-    bool contains(nb::handle key) { return open(checked().contains(Text(key, "a key"))) == Status::ok; }
+    bool contains(nb::handle key) {
+        Table &table = checked();
+        return PyUnicode_Check(key.ptr()) && open(table.contains(Text(key, "a key"))) == Status::ok;
+    }
 
     nb::object wait(nb::handle key, nb::handle timeout) {
         Table &table = checked();
@@ -186,8 +206,7 @@ class SharedStore {
         return value;
     }
 
-    /// The entry's value, or a null object if there is none in time.
-    nb::object pop(nb::handle key, nb::handle timeout) {
+    nb::object pop(nb::handle key, nb::handle otherwise, nb::handle timeout) {
         Table &table = checked();
         const Text name(key, "a key");
         const Deadline deadline(timeout);
@@ -195,7 +214,10 @@ class SharedStore {
         Status status = table.remove(name, entry, true);
         if (status == Status::absent && !deadline.now)
             status = park(deadline, [&](auto sleep) { return table.wait_remove(name, entry, sleep); });
-        return open(status) == Status::ok ? nb::object(std::move(entry->value)) : nb::object();
+        if (open(status) == Status::ok) return std::move(entry->value);
+        if (!otherwise.is(not_given())) return nb::borrow(otherwise);
+        if (deadline.now) missing(key);
+        timed_out("no result under " + quoted(key), timeout);
     }
 
     nb::typed<nb::tuple, nb::str, nb::any> take(nb::handle topic, nb::handle timeout) {
@@ -212,7 +234,7 @@ class SharedStore {
             nb::make_tuple(to_str(entry->name), std::move(entry->value)));
     }
 
-    nb::typed<nb::list, nb::str> keys() {
+    nb::typed<nb::list, nb::str> key_list() {
         std::vector<std::string> names;
         open(checked().keys(names));
         nb::typed<nb::list, nb::str> list;
@@ -232,7 +254,7 @@ class SharedStore {
     }
 
     bool closed() const { return table_.closed(); }
-    store::TableStats stats() const { return table_.stats(); }
+    store::TableStats counters() const { return table_.stats(); }
 
     Table &unchecked() { return table_; }
 
@@ -300,31 +322,49 @@ void bind_shared_store(nb::module_ &m) {
         .def_ro("puts", &store::TableStats::puts)
         .def_ro("takes", &store::TableStats::takes)
         .def_ro("waiters", &store::TableStats::waiters);
-    nb::class_<SharedStore>(m, "SharedTable", nb::type_slots(gc_slots),
-                            "The native table behind offgil.SharedStateStore.\n\n"
-                            "Thread-safety: safe on shared objects.")
+    // The methods have the contract's names and signatures, so that SharedStateStore inherits them as they
+    // are: a Python method in between would cost more than the whole operation.
+    nb::class_<SharedStore>(
+        m, "SharedTable", nb::type_slots(gc_slots),
+        "The native part of offgil.SharedStateStore; offgil.ResultStore says what each method does."
+        "\n\nThread-safety: safe on shared objects.")
         .def(nb::init<>())
-        .def("put", &SharedStore::put, "key"_a.none(), "value"_a.none(), "priority"_a, "topic"_a.none(),
-             "if_absent"_a)
-        .def("get", &SharedStore::get, "key"_a.none())
-        .def("remove", &SharedStore::remove, "key"_a.none())
-        .def("contains", &SharedStore::contains, "key"_a.none())
-        .def("wait", &SharedStore::wait, "key"_a.none(), "timeout"_a.none())
-        .def(
-            "pop",
-            [](SharedStore &self, nb::handle key, nb::handle default_, nb::handle timeout) {
-                nb::object value = self.pop(key, timeout);
-                return value.is_valid() ? value : nb::borrow(default_);
-            },
-            "key"_a.none(), "default"_a.none(), "timeout"_a.none(),
-            "The value, or `default` if none came in time.")
-        .def("take", &SharedStore::take, "topic"_a.none(), "timeout"_a.none())
-        .def("keys", &SharedStore::keys)
-        .def("clear", &SharedStore::clear)
+        .def("put", &SharedStore::put, "key"_a.none(), "value"_a.none(), nb::kw_only(), "priority"_a = 0,
+             "topic"_a = nb::none(), "if_absent"_a = false,
+             nb::sig(
+                 "def put(self, key: str, value: typing.Any, *, priority: int = 0, topic: str | None = None, "
+                 "if_absent: bool = False) -> bool"),
+             "Publish a result and wake whoever waits for it; False only if if_absent found one.")
+        .def("get", &SharedStore::get, "key"_a.none(), "default"_a = nb::none(),
+             nb::sig("def get(self, key: str, default: typing.Any = None) -> typing.Any"),
+             "The result, or default if there is none.")
+        .def("wait", &SharedStore::wait, "key"_a.none(), "timeout"_a = nb::none(),
+             nb::sig("def wait(self, key: str, timeout: float | None = None) -> typing.Any"),
+             "Return the result, parking until it is there; it stays in the store.")
+        .def("pop", &SharedStore::pop, "key"_a.none(), "default"_a.none() = nb::handle(not_given()),
+             nb::kw_only(), "timeout"_a.none() = 0,
+             nb::sig("def pop(self, key: str, default: typing.Any = ..., *, timeout: float | None = 0) -> "
+                     "typing.Any"),
+             "Remove and return the result, waiting up to timeout seconds for it.")
+        .def("take", &SharedStore::take, "topic"_a = nb::none(), "timeout"_a = nb::none(),
+             nb::sig("def take(self, topic: str | None = None, timeout: float | None = None) -> tuple[str, "
+                     "typing.Any]"),
+             "Remove and return one (key, result) of topic: highest priority first, then the oldest.")
+        .def("clear", &SharedStore::clear, "Remove every result.")
+        .def("close", &SharedStore::close,
+             "Drop the results, wake every waiter with Closed, refuse further use.")
+        .def_prop_ro("closed", &SharedStore::closed, "Whether close() was called.")
+        .def("__getitem__", &SharedStore::getitem, nb::arg().none(),
+             nb::sig("def __getitem__(self, key: str, /) -> typing.Any"))
+        .def("__setitem__", &SharedStore::setitem, nb::arg().none(), nb::arg().none(),
+             nb::sig("def __setitem__(self, key: str, value: typing.Any, /) -> None"))
+        .def("__delitem__", &SharedStore::delitem, nb::arg().none(),
+             nb::sig("def __delitem__(self, key: str, /) -> None"))
+        .def("__contains__", &SharedStore::contains, nb::arg().none(),
+             nb::sig("def __contains__(self, key: object, /) -> bool"))
         .def("__len__", &SharedStore::size)
-        .def("close", &SharedStore::close)
-        .def_prop_ro("closed", &SharedStore::closed)
-        .def("stats", &SharedStore::stats);
+        .def("key_list", &SharedStore::key_list, "The keys as they are now.")
+        .def("counters", &SharedStore::counters, "Counters, read without a lock.");
     m.def(
         "after_fork_in_child", [] { forks.fetch_add(1, std::memory_order_relaxed); },
         "Makes the tables of the parent process unusable in this one.");

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, MutableMapping
+from functools import partial
 
 import pytest
 
@@ -103,6 +104,42 @@ class TestMapping:
         store["c"] = 3
         assert sorted(keys) == ["a", "b"]
 
+    def test_setdefault_has_one_winner(
+        self, store: ResultStore, in_parallel: Callable[..., list[object]]
+    ) -> None:
+        for round_ in range(50):
+            got = in_parallel(*[partial(store.setdefault, str(round_), i) for i in range(4)])
+            assert got == [store[str(round_)]] * 4
+
+    def test_popitem_hands_each_out_once(
+        self, store: ResultStore, in_parallel: Callable[..., list[object]]
+    ) -> None:
+        expected = {f"k{i}": i for i in range(300)}
+        store.update(expected)
+
+        def drain() -> list[tuple[str, object]]:
+            popped = []
+            while len(store):
+                try:
+                    popped.append(store.popitem())
+                except KeyError:
+                    break
+            return popped
+
+        parts = in_parallel(drain, drain, drain)
+        assert sorted(item for part in parts for item in part) == sorted(expected.items())  # type: ignore[attr-defined]
+        with pytest.raises(KeyError):
+            store.popitem()
+
+    def test_items_skip_what_is_gone_when_its_turn_comes(self, store: ResultStore) -> None:
+        store.update(a=1, b=2, c=3)
+        items, values = iter(store.items()), iter(store.values())
+        first, _ = next(items), next(values)
+        store.clear()
+        store[first[0]] = first[1]
+        assert list(items) == []
+        assert list(values) == []
+
     @pytest.mark.parametrize("key", ["", "ключ", "\N{SNOWMAN}" * 30, "a\0b", "x" * 500])
     def test_any_str_is_a_key(self, store: ResultStore, key: str) -> None:
         store[key] = 1
@@ -185,9 +222,10 @@ class TestWait:
     @pytest.mark.parametrize("timeout", [-1, -0.001, float("nan")])
     def test_timeouts_that_make_no_sense(self, store: ResultStore, timeout: float) -> None:
         store["k"] = 1
-        for call in (store.wait, lambda key, timeout: store.pop(key, timeout=timeout)):
-            with pytest.raises(ValueError, match="timeout"):
-                call("k", timeout=timeout)
+        with pytest.raises(ValueError, match="timeout"):
+            store.wait("k", timeout=timeout)
+        with pytest.raises(ValueError, match="timeout"):
+            store.pop("k", timeout=timeout)
         with pytest.raises(ValueError, match="timeout"):
             store.take(timeout=timeout)
         assert store["k"] == 1
@@ -197,7 +235,7 @@ class TestWait:
             store.wait("k", timeout="soon")  # type: ignore[arg-type]
 
     def test_huge_timeouts_are_endless(self, store: ResultStore) -> None:
-        waiting = [in_background(lambda t=t: store.wait("k", timeout=t)) for t in (1e12, float("inf"))]
+        waiting = [in_background(partial(store.wait, "k", timeout)) for timeout in (1e12, float("inf"))]
         until_parked(store, 2)
         store["k"] = 1
         assert [join() for join in waiting] == [1, 1]

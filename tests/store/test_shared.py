@@ -124,7 +124,7 @@ def test_the_collector_runs_beside_everything_else(
             gc.collect()
 
     def work(me: int) -> None:
-        for i in range(300):
+        for i in range(100):
             store.put(f"k{i % 7}", [store, i], topic="t" if i % 3 else None)
             store.get(f"k{me}")
             with contextlib.suppress(StoreTimeout):

@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import os
-from typing import Any, final
+from typing import TYPE_CHECKING, final
 
 from offgil import _core
-from offgil.errors import StoreTimeout
 from offgil.runtime import Decision
-from offgil.store.base import MISSING, ResultStore, StoreStats
+from offgil.store.base import ResultStore, StoreStats
 
 __all__ = ["SharedStateStore"]
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_core.after_fork_in_child)
 
+if TYPE_CHECKING:
+    _Contract = ResultStore
+else:
+    # A native class has its extension's metaclass, which does not combine with ABCMeta.  So the contract's
+    # concrete methods are taken over without its metaclass, and the class is registered as a ResultStore
+    # below.
+    _Contract = type(
+        "_Contract",
+        (),
+        {
+            name: member
+            for base in reversed(ResultStore.__mro__[:-1])
+            for name, member in vars(base).items()
+            if (callable(member) or member is None) and not getattr(member, "__isabstractmethod__", False)
+        },
+    )
+
 
 @final
-class SharedStateStore(ResultStore):
+class SharedStateStore(_core.SharedTable, _Contract):
     """Results shared by the threads of one process, by reference: ``store[key] is value``.
 
     Nothing is copied or pickled.  Keys are compared by their ``str`` value; iterating yields plain ``str``
@@ -30,64 +46,15 @@ class SharedStateStore(ResultStore):
     """
 
     def __init__(self, *, decision: Decision | None = None) -> None:
-        self._table = _core.SharedTable()
+        super().__init__()
         self.decision = decision or Decision("shared", "SharedStateStore was made by name")
 
-    def put(
-        self,
-        key: str,
-        value: Any,
-        *,
-        priority: int = 0,
-        topic: str | None = None,
-        if_absent: bool = False,
-    ) -> bool:
-        return self._table.put(key, value, priority, topic, if_absent)
-
-    def wait(self, key: str, timeout: float | None = None) -> Any:
-        return self._table.wait(key, timeout)
-
-    def pop(self, key: str, default: Any = MISSING, *, timeout: float | None = 0) -> Any:
-        value = self._table.pop(key, default, timeout)
-        if value is not MISSING:
-            return value
-        if timeout == 0:
-            raise KeyError(key)
-        raise StoreTimeout(f"no result under {key!r} within {timeout} s")
-
-    def take(self, topic: str | None = None, timeout: float | None = None) -> tuple[str, Any]:
-        return self._table.take(topic, timeout)
-
-    def __getitem__(self, key: str) -> Any:
-        return self._table.get(key)
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        self._table.put(key, value, 0, None, False)
-
-    def __delitem__(self, key: str) -> None:
-        self._table.remove(key)
-
-    def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and self._table.contains(key)
-
-    def __len__(self) -> int:
-        return len(self._table)
-
     def _keys(self) -> list[str]:
-        return self._table.keys()
-
-    def clear(self) -> None:
-        self._table.clear()
-
-    def close(self) -> None:
-        self._table.close()
-
-    @property
-    def closed(self) -> bool:
-        return self._table.closed
+        return self.key_list()
 
     def stats(self) -> StoreStats:
-        counters = self._table.stats()
+        """Counters, read without stopping anyone."""
+        counters = self.counters()
         return StoreStats(
             entries=counters.entries,
             bytes_used=0,
@@ -99,3 +66,6 @@ class SharedStateStore(ResultStore):
 
     def __repr__(self) -> str:
         return f"<SharedStateStore {'closed' if self.closed else f'entries={self.stats().entries}'}>"
+
+
+ResultStore.register(SharedStateStore)
