@@ -1,12 +1,43 @@
 """Network calls off the GIL, and their results where they are needed."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
 
+from offgil import errors
 from offgil.client import Batch, Client
-from offgil.errors import *  # noqa: F403
+from offgil.errors import *  # noqa: F403  (errors.__all__ is the list, kept in one place)
 from offgil.headers import Headers
 from offgil.request import Request
 from offgil.response import Response
+from offgil.store import ResultStore, SharedStateStore, StoreStats, open_store
 from offgil.timeouts import Timeout
 
-__all__ = ["Batch", "Client", "Headers", "Request", "Response", "Timeout"]
+if TYPE_CHECKING:
+    from offgil.store import ManagedDictStore
+
+__all__ = [
+    "Batch",
+    "Client",
+    "Headers",
+    "ManagedDictStore",
+    "Request",
+    "Response",
+    "ResultStore",
+    "SharedStateStore",
+    "StoreStats",
+    "Timeout",
+    "open_store",
+]
+__all__ += errors.__all__
+
+
+def __getattr__(name: str) -> Any:
+    # Imported at first use: what it needs is only there on Linux.
+    if name == "ManagedDictStore":
+        from offgil.store import ManagedDictStore
+
+        return ManagedDictStore
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

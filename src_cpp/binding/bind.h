@@ -18,6 +18,8 @@ namespace nb = nanobind;
 
 void bind_net(nb::module_ &m);
 void bind_response(nb::module_ &m);
+void bind_runtime(nb::module_ &m);
+void bind_shared_store(nb::module_ &m);
 
 /// Carries a core's error to the translator in net_errors.cpp.
 struct NetException : std::exception {
@@ -40,6 +42,9 @@ std::string_view utf8_of(nb::handle text);
 
 /// Learns which thread runs Python's signal handlers, here and in forked children.
 void bind_signals(nb::module_ &m);
+
+/// Whether Python handles signals on the calling thread.
+bool on_main_thread();
 
 /// How a wait on the calling thread looks out for Ctrl-C: every 50 ms on the main thread, never elsewhere.
 net::Interrupt signal_check();

@@ -187,7 +187,6 @@ class PyBatch {
 void bind_net(nb::module_ &m) {
     curl_global_init(CURL_GLOBAL_DEFAULT);
     bind_net_errors(m);
-    bind_signals(m);
     bind_response(m);
 
     nb::class_<net::LibcurlInfo>(m, "LibcurlInfo", "What the linked libcurl is and can do.")

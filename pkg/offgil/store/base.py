@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, MutableMapping
+from collections.abc import ItemsView, Iterator, MutableMapping, ValuesView
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -138,6 +138,30 @@ class ResultStore(MutableMapping[str, Any]):
     @abstractmethod
     def _keys(self) -> list[str]: ...
 
+    # MutableMapping's versions of the next four look first and act later, which other threads see.
+
+    def items(self) -> ItemsView[str, Any]:
+        """A view that iterates over the results that are still there when their turn comes."""
+        return _Items(self)
+
+    def values(self) -> ValuesView[Any]:
+        """A view that iterates over the results that are still there when their turn comes."""
+        return _Values(self)
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """Return the result under ``key``, putting ``default`` there if there is none; all callers agree."""
+        while not self.put(key, default, if_absent=True):
+            if (value := self.get(key, MISSING)) is not MISSING:
+                return value
+        return default
+
+    def popitem(self) -> tuple[str, Any]:
+        """Remove and return some ``(key, result)``; :class:`KeyError` if there is none."""
+        for key in self:
+            if (value := self.pop(key, MISSING)) is not MISSING:
+                return key, value
+        raise KeyError("popitem(): the store is empty")
+
     def __enter__(self) -> Self:
         return self
 
@@ -148,3 +172,20 @@ class ResultStore(MutableMapping[str, Any]):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class _Items(ItemsView[str, Any]):
+    _mapping: ResultStore
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        for key in self._mapping:
+            if (value := self._mapping.get(key, MISSING)) is not MISSING:
+                yield key, value
+
+
+class _Values(ValuesView[Any]):
+    _mapping: ResultStore
+
+    def __iter__(self) -> Iterator[Any]:
+        for _, value in self._mapping.items():
+            yield value
