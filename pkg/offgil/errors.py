@@ -29,6 +29,7 @@ Network errors carry httpx's names and nesting, so that code written for httpx r
     │   └── HTTPStatusError
     ├── InvalidURL              (also ValueError)
     ├── Closed                  (also RuntimeError)
+    ├── BatchError
     └── StoreError
         ├── StoreTimeout        (also TimeoutError)
         ├── StoreFull
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from offgil.response import Response
 
 __all__ = [
+    "BatchError",
     "CloseError",
     "Closed",
     "CodecError",
@@ -185,6 +187,10 @@ class InvalidURL(OffgilError, ValueError):
 
 class Closed(OffgilError, RuntimeError):
     """The client or store was closed, before the call or while it waited."""
+
+
+class BatchError(OffgilError):
+    """A batch cannot start, for instance because its results file exists.  Nothing was sent."""
 
 
 class StoreError(OffgilError):

@@ -43,6 +43,7 @@ __all__ = ["mock_server"]
     "--ready-file", type=click.Path(dir_okay=False, path_type=Path), help="Gets the base URL once it listens."
 )
 def mock_server(
+    *,
     host: str,
     port: int,
     latency: float,
@@ -54,8 +55,8 @@ def mock_server(
 ) -> None:
     """Serve OpenAI's chat completions without a model, until SIGTERM or Ctrl-C.
 
-    POST /v1/chat/completions (JSON, or server-sent events with "stream": true), GET /v1/models, GET /health.  The answer
-    echoes the last user message.  Prints the base URL once connections are accepted.
+    POST /v1/chat/completions (JSON, or server-sent events with "stream": true), GET /v1/models, GET /health.
+    The answer echoes the last user message.  Prints the base URL once connections are accepted.
     """
 
     def ready(url: str) -> None:

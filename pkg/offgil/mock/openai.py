@@ -1,7 +1,7 @@
 """What the mock server answers: the routes, and bodies shaped like OpenAI's.
 
-Every answer is a function of its request alone, so a test can tell that an answer belongs to its request: the text echoes
-the last user message, and the id is a digest of the request's body.
+Every answer is a function of its request alone, so a test can tell that an answer belongs to its request: the
+text echoes the last user message, and the id is a digest of the request's body.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _last_user_text(messages: list[Any]) -> str:
 
 
 def _events(head: dict[str, Any], content: str, usage: dict[str, int] | None) -> tuple[bytes, ...]:
-    """The stream's events: the role, the text word by word, the finish reason, the usage if asked for, ``[DONE]``."""
+    """The stream's events: role, text word by word, finish reason, usage if asked for, ``[DONE]``."""
 
     def chunk(delta: dict[str, str], finish_reason: str | None = None) -> dict[str, Any]:
         return {

@@ -1,8 +1,9 @@
 """The mock server's HTTP side: h11 on asyncio.
 
-One protocol object per connection, no task per request: a request is answered from ``data_received`` or, with a latency,
-from a timer.  The head and the body of an answer leave in one write: two would meet Nagle's algorithm and the client's
-delayed acknowledgement and cost 40 ms on kept-alive connections.  asyncio itself sets TCP_NODELAY, which streams need.
+One protocol object per connection, no task per request: a request is answered from ``data_received`` or, with
+a latency, from a timer.  The head and the body of an answer leave in one write: two would meet Nagle's
+algorithm and the client's delayed acknowledgement and cost 40 ms on kept-alive connections. asyncio itself
+sets TCP_NODELAY, which streams need.
 """
 
 from __future__ import annotations
@@ -110,19 +111,18 @@ class _Connection(asyncio.Protocol):
             except h11.RemoteProtocolError as exc:
                 self._refuse(exc)
                 return
-            kind = type(event)
-            if kind is h11.Data:
+            if isinstance(event, h11.Data):
                 self._body.append(event.data)
-            elif kind is h11.EndOfMessage:
+            elif isinstance(event, h11.EndOfMessage):
                 self._answer()
-            elif kind is h11.Request:
+            elif isinstance(event, h11.Request):
                 method = event.method.decode("ascii")
                 self._handler = find(method, event.target.decode("ascii"))
                 self._is_post = method == "POST"
                 self._body.clear()
                 if http.they_are_waiting_for_100_continue:
                     self._write(h11.InformationalResponse(status_code=100, headers=[]))
-            elif kind is h11.ConnectionClosed:
+            elif isinstance(event, h11.ConnectionClosed):
                 self._transport.close()
                 return
             else:  # NEED_DATA, or PAUSED: the connection is being closed
