@@ -183,7 +183,7 @@ class BatchRun:
                 self._on_progress(self)
 
     def _fill(self, transfers: Batch) -> float:
-        """Send what may be sent; return the seconds until more may be, ``inf`` if a completion comes first."""
+        """Send what may be sent; return the seconds until more may be, ``inf`` for after a completion."""
         now = time.monotonic()
         for _ in range(LINES_PER_TURN):
             if self._stop_at is not None or transfers.in_flight >= self._concurrency:

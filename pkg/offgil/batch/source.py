@@ -162,7 +162,7 @@ class RequestFile:
 
     def _job(self, custom_id: str, line: dict[str, Any], size: int) -> Job:
         method, path, body = line.get("method"), line.get("url"), line.get("body")
-        if method not in _METHODS:
+        if not isinstance(method, str) or method not in _METHODS:
             raise _LineError("invalid_request", f"method must be one of {', '.join(sorted(_METHODS))}")
         if not isinstance(path, str) or not path.startswith("/"):
             # An absolute URL is refused too: the run's credentials go to the base URL's host only.

@@ -110,9 +110,10 @@ def _report(summary: Summary) -> str:
             ("max", latency.max),
         )
     )
+    rate = summary.requests_per_second
     return "\n".join(
         [
-            f"{summary.requests:,} requests in {summary.seconds:,.2f} s, {summary.requests_per_second:,.0f} a second",
+            f"{summary.requests:,} requests in {summary.seconds:,.2f} s, {rate:,.0f} a second",
             f"  answered   {summary.ok:,} ok, {summary.failed:,} failed, {summary.retried:,} sent again",
             f"  skipped    {summary.skipped:,} answered by an earlier run{earlier}",
             f"  latency    {quantiles}",

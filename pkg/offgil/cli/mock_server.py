@@ -60,9 +60,9 @@ def mock_server(
     """
 
     def ready(url: str) -> None:
-        click.echo(url)
         if ready_file is not None:
             write_ready_file(ready_file, url)
+        click.echo(url)
 
     settings = Settings(latency, jitter, error_rate, retry_after, seed)
     try:
