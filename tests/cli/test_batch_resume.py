@@ -4,12 +4,14 @@ import os
 import resource
 import signal
 import subprocess
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from servers import mock_server
+from servers import Received, Reply, mock_server, scripted_server
 
 from .conftest import BatchJob, chat
 
@@ -17,7 +19,7 @@ COUNT = 1_500
 
 
 @pytest.fixture(scope="module")
-def slow_llm() -> object:
+def slow_llm() -> Iterator[str]:
     with mock_server("--latency", "0.02", "--jitter", "0.02") as url:
         yield url
 
@@ -97,15 +99,21 @@ def test_interrupted_run_keeps_its_answers_and_says_how_to_go_on(
 
 
 def test_second_interrupt_does_not_wait_for_answers(job: BatchJob) -> None:
+    received, finished = threading.Event(), threading.Event()
+
+    def answer(_: Received, __: int) -> Reply:
+        received.set()
+        finished.wait(60)
+        return Reply(b"{}")
+
     job.write([chat(0)])
-    with mock_server("--latency", "60") as url, job.start(url) as process:
-        wait_for_file = time.monotonic() + 30
-        while not job.results.exists() and time.monotonic() < wait_for_file:
-            time.sleep(0.01)
+    with scripted_server(answer) as server, job.start(server.url) as process:
+        assert received.wait(60)
         process.send_signal(signal.SIGINT)
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
+        finished.set()
     assert process.returncode == 130
     assert job.lines() == []
 

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,6 +30,11 @@ def post(
     connection.request("POST", path, data)
     response = connection.getresponse()
     return response.status, json.loads(response.read())
+
+
+def send(url: str, body: object) -> tuple[int, Any]:
+    with closing(connect(url)) as connection:
+        return post(connection, body)
 
 
 def chat(content: object, **options: object) -> dict[str, object]:
@@ -56,12 +62,9 @@ def test_answer_echoes_its_request_over_one_connection(llm: str) -> None:
 
 
 def test_parts_of_text_are_joined(llm: str) -> None:
-    parts = [
-        {"type": "text", "text": "a"},
-        {"type": "image_url", "image_url": {}},
-        {"type": "text", "text": "b"},
-    ]
-    assert post(connect(llm), chat(parts))[1]["choices"][0]["message"]["content"] == "echo: ab"
+    image = {"type": "image_url", "image_url": {}}
+    parts = [{"type": "text", "text": "a"}, image, {"type": "text", "text": "b"}]
+    assert send(llm, chat(parts))[1]["choices"][0]["message"]["content"] == "echo: ab"
 
 
 def test_stream(llm: str) -> None:
@@ -128,7 +131,7 @@ def test_what_is_not_http_is_refused_and_the_server_goes_on(llm: str, data: byte
         raw.sendall(data)
         answer = b"".join(iter(lambda: raw.recv(65536), b""))
     assert answer.startswith(b"HTTP/1.1 400 ")
-    assert post(connect(llm), chat("still there"))[0] == 200
+    assert send(llm, chat("still there"))[0] == 200
 
 
 def test_pipelined_requests_are_answered_in_order(llm: str) -> None:
@@ -194,26 +197,20 @@ def test_latency_delays_each_answer_but_not_other_connections() -> None:
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_signal_ends_it_with_a_connection_open_and_an_answer_due(tmp_path: Path, signum: int) -> None:
     ready = tmp_path / "url"
-    command = [
-        sys.executable,
-        "-m",
-        "offgil.cli",
-        "mock-server",
-        "--latency",
-        "60",
-        "--ready-file",
-        str(ready),
-    ]
+    command = [sys.executable, "-m", "offgil.cli", "mock-server", "--latency", "60"]
+    command += ["--ready-file", str(ready)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        url = server.stdout.readline().strip()
-        assert url == ready.read_text().strip()
-        connection = connect(url)
-        connection.request("POST", "/v1/chat/completions", json.dumps(chat("x")))
-        connect(url).connect()
-        server.send_signal(signum)
-        _, stderr = server.communicate(timeout=30)
-        connection.close()
+        try:
+            assert server.stdout is not None
+            url = server.stdout.readline().strip()
+            assert url == ready.read_text().strip()
+            with closing(connect(url)) as busy, closing(connect(url)) as idle:
+                busy.request("POST", "/v1/chat/completions", json.dumps(chat("x")))
+                idle.connect()
+                server.send_signal(signum)
+                _, stderr = server.communicate(timeout=30)
+        finally:
+            server.kill()
     assert server.returncode == 0
     assert stderr == ""
 

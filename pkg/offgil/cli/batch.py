@@ -37,19 +37,18 @@ class Stop:
     As a handler that only sets a flag, it cannot cut the run off between receiving an answer and writing it.
     """
 
-    def __init__(self) -> None:
-        self.run: BatchRun | None = None
+    def __init__(self, run: BatchRun) -> None:
+        self._run = run
         self.signal: int | None = None
 
     def __call__(self, signum: int, _: FrameType | None) -> None:
-        if self.run is not None:
-            self.run.stop(GRACE if self.signal is None else 0)
+        self._run.stop(GRACE if self.signal is None else 0)
         self.signal = signum
 
 
 @contextmanager
-def _stop_on_signals() -> Iterator[Stop]:
-    stop = Stop()
+def _stop_on_signals(run: BatchRun) -> Iterator[Stop]:
+    stop = Stop(run)
     previous = {signum: signal.signal(signum, stop) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
@@ -199,11 +198,7 @@ def batch(
     if retry_failed and not resume:
         raise click.UsageError("--retry-failed works on the results of an earlier run; add --resume")
     _allow_open_files(concurrency)
-    with (
-        _stop_on_signals() as stop,
-        Client(headers=_headers(headers, api_key_env), timeout=timeout) as client,
-        progress() as report,
-    ):
+    with Client(headers=_headers(headers, api_key_env), timeout=timeout) as client, progress() as report:
         try:
             run = BatchRun(
                 client,
@@ -222,11 +217,11 @@ def batch(
             )
         except (OffgilError, OSError) as exc:
             raise _failure(str(exc), 2) from exc
-        stop.run = run
-        try:
-            summary = run.run()
-        except OSError as exc:
-            raise _failure(f"{exc}; the answers so far are in {results}, go on with --resume", 1) from exc
+        with _stop_on_signals(run) as stop:
+            try:
+                summary = run.run()
+            except OSError as exc:
+                raise _failure(f"{exc}; the answers so far are in {results}, go on with --resume", 1) from exc
     click.echo(_report(summary))
     if summary_json is not None:
         summary_json.write_text(json.dumps(asdict(summary), indent=2) + "\n")
