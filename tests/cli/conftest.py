@@ -47,9 +47,8 @@ class BatchJob:
     def start(self, base_url: str, *options: str, **popen: Any) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "offgil.cli", "batch", str(self.requests), str(self.results)]
         command += ["--base-url", base_url, "--summary-json", str(self.summary), *options]
-        return subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8", **popen
-        )
+        popen = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8", **popen}
+        return subprocess.Popen(command, **popen)
 
     def run(self, base_url: str, *options: str, **popen: Any) -> Finished:
         with self.start(base_url, *options, **popen) as process:

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import subprocess
 import sys
+import time
+from contextlib import suppress
 
 import pytest
 
@@ -98,7 +101,9 @@ def test_memory_does_not_grow_with_the_file(job: BatchJob, llm: str) -> None:
         ["--concurrency", "0"],
         ["--header", "no colon"],
         ["--api-key-env", "NOT_SET_ANYWHERE"],
+        ["--header", "X: a\r\nY: b"],
         ["--requests-per-minute", "0"],
+        ["--requests-per-minute", "nan"],
         ["--retry-failed"],
         ["--resume", "--overwrite"],
     ],
@@ -109,6 +114,39 @@ def test_bad_usage_sends_nothing(job: BatchJob, llm: str, options: list[str]) ->
     assert run.code == 2
     assert "Error" in run.stderr
     assert not job.results.exists()
+
+
+def test_figures_that_cannot_be_written_do_not_hide_the_outcome(job: BatchJob, llm: str) -> None:
+    job.write([chat(0)])
+    run = job.run(llm, "--summary-json", "/nowhere/figures.json")
+    assert run.code == 1
+    assert "/nowhere/figures.json" in run.stderr
+    assert "1 ok, 0 failed" in run.stdout
+    job.check_answers([0])
+
+
+def test_a_terminal_gets_a_progress_bar(job: BatchJob) -> None:
+    def answer(_: Received, number: int) -> Reply:
+        if number == 3:
+            time.sleep(1.5)  # the bar is drawn every quarter of a second
+        return Reply(b"{}")
+
+    job.write(chat(n) for n in range(4))
+    master, terminal = pty.openpty()
+    env = {**os.environ, "TERM": "xterm"}
+    with (
+        open(master, "rb", buffering=0) as screen,
+        scripted_server(answer) as server,
+        job.start(server.url, "--concurrency", "1", stderr=terminal, env=env) as process,
+    ):
+        os.close(terminal)
+        shown = b""
+        with suppress(OSError):  # how a terminal ends when the other side is closed
+            while chunk := screen.read(65536):
+                shown += chunk
+    assert process.returncode == 0
+    assert b"75%" in shown
+    assert b"3 done, 0 failed" in shown
 
 
 @pytest.mark.parametrize("missing", ["click", "rich"])

@@ -232,7 +232,10 @@ class BatchRun:
         if isinstance(outcome, RequestError):
             if self._retry.covers(outcome) and self._try_again(job, None):
                 return
-            code, attempts = _code(type(outcome)), f" (attempt {job.attempts})" if job.attempts > 1 else ""
+            code, attempts = (
+                _code(type(outcome).__name__),
+                f" (attempt {job.attempts})" if job.attempts > 1 else "",
+            )
             self._result(job, "null", _error(code, f"{outcome}{attempts}"), ok=False)
             return
         status, headers = outcome.status_code, outcome.headers
@@ -320,6 +323,6 @@ def _error(code: str, message: str, line: int | None = None) -> str:
 
 
 @lru_cache
-def _code(kind: type[RequestError]) -> str:
+def _code(name: str) -> str:
     """``ReadTimeout`` -> ``read_timeout``."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()

@@ -49,7 +49,7 @@ class Histogram:
         for bucket, count in enumerate(self._buckets):
             below += count
             if count and below >= rank:
-                return min(self._max, _SHORTEST * 2.0 ** ((bucket + 1) / _PER_OCTAVE))
+                return min(self._max, _SHORTEST * math.exp2((bucket + 1) / _PER_OCTAVE))
         return self._max
 
     def latency(self) -> Latency:

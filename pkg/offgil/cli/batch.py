@@ -9,7 +9,7 @@ import resource
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -29,6 +29,12 @@ __all__ = ["batch"]
 GRACE = 5.0
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+class NothingSent(click.ClickException):
+    """An error before the first request."""
+
+    exit_code = 2
 
 
 class Stop:
@@ -152,15 +158,24 @@ def _report(summary: Summary) -> str:
     default=60.0,
     show_default=True,
     metavar="SECONDS",
+    help="How long a server may take to accept a connection or to send the next byte.",
 )
 @click.option("--resume", is_flag=True, help="Go on where an earlier run with these results ended.")
 @click.option("--retry-failed", is_flag=True, help="With --resume: send the failed requests again.")
 @click.option("--overwrite", is_flag=True, help="Replace the results file.")
 @click.option(
-    "--requests-per-minute", type=click.FloatRange(min=0, min_open=True), default=math.inf, metavar="N"
+    "--requests-per-minute",
+    type=click.FloatRange(min=0, min_open=True),
+    default=math.inf,
+    metavar="N",
+    help="Limit, further attempts included.",
 )
 @click.option(
-    "--tokens-per-minute", type=click.FloatRange(min=0, min_open=True), default=math.inf, metavar="N"
+    "--tokens-per-minute",
+    type=click.FloatRange(min=0, min_open=True),
+    default=math.inf,
+    metavar="N",
+    help="Limit; estimated first, then corrected by each answer's usage.",
 )
 @click.option(
     "--max-errors", type=click.IntRange(min=1), metavar="N", help="Stop after so many failed requests."
@@ -198,8 +213,10 @@ def batch(
     if retry_failed and not resume:
         raise click.UsageError("--retry-failed works on the results of an earlier run; add --resume")
     _allow_open_files(concurrency)
-    with Client(headers=_headers(headers, api_key_env), timeout=timeout) as client, progress() as report:
+    with ExitStack() as stack:
         try:
+            client = stack.enter_context(Client(headers=_headers(headers, api_key_env), timeout=timeout))
+            report = stack.enter_context(progress())
             run = BatchRun(
                 client,
                 requests,
@@ -215,24 +232,23 @@ def batch(
                 max_errors=math.inf if max_errors is None else max_errors,
                 on_progress=report,
             )
-        except (OffgilError, OSError) as exc:
-            raise _failure(str(exc), 2) from exc
+        except (OffgilError, OSError, ValueError) as exc:
+            raise NothingSent(str(exc)) from exc
         with _stop_on_signals(run) as stop:
             try:
                 summary = run.run()
             except OSError as exc:
-                raise _failure(f"{exc}; the answers so far are in {results}, go on with --resume", 1) from exc
+                raise click.ClickException(
+                    f"{exc}; the answers so far are in {results}, go on with --resume"
+                ) from exc
     click.echo(_report(summary))
     if summary_json is not None:
-        summary_json.write_text(json.dumps(asdict(summary), indent=2) + "\n")
+        try:
+            summary_json.write_text(json.dumps(asdict(summary), indent=2) + "\n")
+        except OSError as exc:
+            raise click.ClickException(f"the run ended, but its figures cannot be written: {exc}") from exc
     if not summary.complete:
         click.echo("stopped before the end; run the same command with --resume to go on", err=True)
     if stop.signal is not None:
         sys.exit(128 + stop.signal)
     sys.exit(0 if summary.complete and not summary.failed and not summary.skipped_failed else 1)
-
-
-def _failure(message: str, exit_code: int) -> click.ClickException:
-    failure = click.ClickException(message)
-    failure.exit_code = exit_code
-    return failure

@@ -27,8 +27,9 @@ def progress() -> Iterator[Callable[[BatchRun], None]]:
         yield _every(LOG, lambda run: click.echo(_text(run), err=True))
         return
     columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    console = Console(stderr=True)
     # No refresh thread: it would compete with the run for the GIL.
-    with Progress(*columns, console=Console(stderr=True), auto_refresh=False) as bar:
+    with Progress(*columns, console=console, auto_refresh=False, transient=True) as bar:
         task = bar.add_task("", total=None)
 
         def draw(run: BatchRun) -> None:
