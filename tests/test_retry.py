@@ -29,6 +29,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
         ("1e9", None),
         ("9" * 400, None),
         ("Fri, 99 Jan 2026 03:05:05 GMT", None),
+        ("Fri, 02 Jan 99999999999999999999 03:05:05 GMT", None),
     ],
 )
 def test_parse_retry_after(value: str | None, seconds: float | None) -> None:

@@ -134,6 +134,20 @@ def test_what_is_not_http_is_refused_and_the_server_goes_on(llm: str, data: byte
     assert send(llm, chat("still there"))[0] == 200
 
 
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [("HEAD /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close", 404), ("GET /health HTTP/1.0", 200)],
+)
+def test_head_and_http_1_0(llm: str, head: str, status: int) -> None:
+    parts = urlsplit(llm)
+    with socket.create_connection((parts.hostname, parts.port), timeout=30) as raw:
+        raw.sendall(head.encode() + b"\r\n\r\n")
+        answer = b"".join(iter(lambda: raw.recv(65536), b""))
+    head_end = answer.index(b"\r\n\r\n") + 4
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert (len(answer) == head_end) == head.startswith("HEAD")
+
+
 def test_pipelined_requests_are_answered_in_order(llm: str) -> None:
     parts = urlsplit(llm)
     texts = [f"request {n}" for n in range(5)]

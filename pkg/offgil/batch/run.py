@@ -21,6 +21,7 @@ from itertools import count
 from json.encoder import encode_basestring_ascii as quote
 from os import urandom
 from pathlib import Path
+from typing import Any
 
 from offgil.batch.rate import TokenBucket
 from offgil.batch.results import LINE_START, ResultsFile
@@ -104,15 +105,15 @@ class BatchRun:
         self._request_rate = TokenBucket(requests_per_minute, now)
         self._token_rate = TokenBucket(tokens_per_minute, now)
 
-        self._results = ResultsFile(results, resume=resume, retry_failed=retry_failed, overwrite=overwrite)
+        self._source = RequestFile(requests, base_url, count_tokens=self._limits_tokens)
         try:
-            self._source = RequestFile(
-                requests, base_url, self._results.answered, count_tokens=self._limits_tokens
+            self._results = ResultsFile(
+                results, resume=resume, retry_failed=retry_failed, overwrite=overwrite
             )
         except BaseException:
-            self._results.close()
+            self._source.close()
             raise
-        self._lines = iter(self._source)
+        self._lines = self._source.read(self._results.answered)
         self._exhausted = False
         self._waiting: list[tuple[float, int, Job]] = []  # (due, tie-breaker, job)
         self._numbers = count()
@@ -232,17 +233,15 @@ class BatchRun:
         if isinstance(outcome, RequestError):
             if self._retry.covers(outcome) and self._try_again(job, None):
                 return
-            code, attempts = (
-                _code(type(outcome).__name__),
-                f" (attempt {job.attempts})" if job.attempts > 1 else "",
-            )
-            self._result(job, "null", _error(code, f"{outcome}{attempts}"), ok=False)
+            attempt = f" (attempt {job.attempts})" if job.attempts > 1 else ""
+            error = _error(_code(type(outcome).__name__), f"{outcome}{attempt}")
+            self._result(job, "null", error, ok=False)
             return
         status, headers = outcome.status_code, outcome.headers
-        if status in self._retry.statuses and self._try_again(
-            job, parse_retry_after(headers.get("retry-after"))
-        ):
-            return
+        if status in self._retry.statuses:
+            retry_after = parse_retry_after(headers.get("retry-after"))
+            if self._try_again(job, retry_after):
+                return
         self._latency.add(outcome.elapsed_seconds)
         body, error = self._answer(job, outcome.content)
         request_id = quote(headers.get("x-request-id") or headers.get("request-id") or "")
@@ -256,17 +255,10 @@ class BatchRun:
             parsed = strict_json(text)
         except (ValueError, RecursionError):
             # Kept as a string, so that nothing that was paid for is lost.
-            return quote(content.decode(errors="replace")), _error(
-                "answer_not_json", "the answer is not JSON"
-            )
-        if (
-            self._limits_tokens
-            and isinstance(parsed, dict)
-            and isinstance(usage := parsed.get("usage"), dict)
-        ):
-            used = usage.get("total_tokens")
-            if isinstance(used, int):
-                self._token_rate.take(used - job.tokens)
+            text = content.decode(errors="replace")
+            return quote(text), _error("answer_not_json", "the answer is not JSON")
+        if self._limits_tokens and (used := _tokens_used(parsed)) is not None:
+            self._token_rate.take(used - job.tokens)
         # Valid JSON has line breaks only between its tokens, so the text itself fits on a line without them.
         return text.replace("\n", "").replace("\r", ""), "null"
 
@@ -315,6 +307,12 @@ class BatchRun:
             complete=self._exhausted and not self._in_hand_bytes,
             results=str(self._results.path.resolve()),
         )
+
+
+def _tokens_used(answer: Any) -> int | None:
+    usage = answer.get("usage") if isinstance(answer, dict) else None
+    used = usage.get("total_tokens") if isinstance(usage, dict) else None
+    return used if isinstance(used, int) else None
 
 
 def _error(code: str, message: str, line: int | None = None) -> str:

@@ -89,24 +89,19 @@ def join_url(base_url: str, path: str) -> str:
 
 
 class RequestFile:
-    """The requests of a file, in order, as an iterator in constant memory.
-
-    Yields ``None`` for a line that the results already answer, so that the caller keeps its turn while a
-    resumed run skips a million of them.
+    """A file of requests.
 
     Args:
         path: the JSONL file.
         base_url: scheme, host and optional path that the lines' ``url`` is appended to.
-        answered: what an earlier run has done.
         count_tokens: estimate each request's tokens, for a rate limit.
 
     Thread-safety: compatible.
     """
 
-    def __init__(self, path: Path, base_url: str, answered: Answered, *, count_tokens: bool) -> None:
+    def __init__(self, path: Path, base_url: str, *, count_tokens: bool) -> None:
         self._file: BinaryIO = path.open("rb", buffering=1 << 18)
         self._base_url = base_url
-        self._answered = answered
         self._count_tokens = count_tokens
         self._seen = IdSet()
         #: Bytes read so far.
@@ -116,7 +111,12 @@ class RequestFile:
         """Close the file."""
         self._file.close()
 
-    def __iter__(self) -> Iterator[Job | Rejected | None]:
+    def read(self, answered: Answered) -> Iterator[Job | Rejected | None]:
+        """The requests in order, in constant memory.
+
+        Yields ``None`` for a line that has its result, so that the caller keeps its turn while a resumed run
+        skips a million of them.
+        """
         number = 0
         while raw := self._file.readline(MAX_LINE):
             number += 1
@@ -130,17 +130,18 @@ class RequestFile:
             if not raw.strip():
                 continue
             custom_id = None
+            outcome: Job | Rejected | None
             try:
                 if too_long:
                     raise _LineError("line_too_long", f"longer than {MAX_LINE} bytes")
                 line = _parse(raw)
                 custom_id = self._own_id(line)
-                yield None if custom_id in self._answered.ids else self._job(custom_id, line, size)
+                outcome = None if custom_id in answered.ids else self._job(custom_id, line, size)
             except _LineError as exc:
-                if custom_id is None and number in self._answered.lines:
-                    yield None
-                else:
-                    yield Rejected(number, custom_id, exc.code, f"line {number}: {exc.message}", size)
+                outcome = Rejected(number, custom_id, exc.code, f"line {number}: {exc.message}", size)
+                if custom_id is None and number in answered.lines:
+                    outcome = None
+            yield outcome
 
     def _skip_line(self) -> int:
         skipped = 0

@@ -2,7 +2,7 @@
 
 One protocol object per connection, no task per request: a request is answered from ``data_received`` or, with
 a latency, from a timer.  The head and the body of an answer leave in one write: two would meet Nagle's
-algorithm and the client's delayed acknowledgement and cost 40 ms on kept-alive connections. asyncio itself
+algorithm and the client's delayed acknowledgement and cost 40 ms on kept-alive connections.  asyncio itself
 sets TCP_NODELAY, which streams need.
 """
 
@@ -20,7 +20,7 @@ import h11
 
 from offgil.mock.openai import Answer, error, find
 
-__all__ = ["Settings", "serve"]
+__all__ = ["Settings", "serve", "write_ready_file"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._timer: asyncio.TimerHandle | None = None
         self._handler: Callable[[bytes], Answer] | Answer
-        self._is_post = False
+        self._method = ""
         self._body: list[bytes | bytearray] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -116,9 +116,8 @@ class _Connection(asyncio.Protocol):
             elif isinstance(event, h11.EndOfMessage):
                 self._answer()
             elif isinstance(event, h11.Request):
-                method = event.method.decode("ascii")
-                self._handler = find(method, event.target.decode("ascii"))
-                self._is_post = method == "POST"
+                self._method = event.method.decode("ascii")
+                self._handler = find(self._method, event.target.decode("ascii"))
                 self._body.clear()
                 if http.they_are_waiting_for_100_continue:
                     self._write(h11.InformationalResponse(status_code=100, headers=[]))
@@ -130,13 +129,12 @@ class _Connection(asyncio.Protocol):
 
     def _answer(self) -> None:
         handler = self._handler
-        answer = handler if isinstance(handler, Answer) else None
-        if answer is None and self._is_post:
-            answer = self._faults.error()
-        if answer is None:
-            assert callable(handler)
-            answer = handler(b"".join(self._body))
-        delay = self._faults.delay() if self._is_post else 0.0
+        is_post = self._method == "POST"
+        if isinstance(handler, Answer):
+            answer = handler
+        else:
+            answer = (self._faults.error() if is_post else None) or handler(b"".join(self._body))
+        delay = self._faults.delay() if is_post else 0.0
         if delay > 0:
             self._timer = asyncio.get_running_loop().call_later(delay, self._send_later, answer)
         else:
@@ -162,7 +160,7 @@ class _Connection(asyncio.Protocol):
             headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer.body))]
             self._write(
                 h11.Response(status_code=answer.status, headers=[*headers, *answer.headers]),
-                h11.Data(data=answer.body),
+                h11.Data(data=b"" if self._method == "HEAD" else answer.body),
                 h11.EndOfMessage(),
             )
         if self._http.our_state is h11.MUST_CLOSE:
