@@ -29,6 +29,7 @@ Network errors carry httpx's names and nesting, so that code written for httpx r
     │   └── HTTPStatusError
     ├── InvalidURL              (also ValueError)
     ├── Closed                  (also RuntimeError)
+    ├── BatchError
     ├── UnknownKind             (also ValueError)
     └── StoreError
         ├── StoreTimeout        (also TimeoutError)
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from offgil.response import Response
 
 __all__ = [
+    "BatchError",
     "CloseError",
     "Closed",
     "CodecError",
@@ -191,6 +193,10 @@ class Closed(OffgilError, RuntimeError):
 
 class UnknownKind(OffgilError, ValueError):
     """There is no store, or no kind of workers, of the name that an argument or the environment gives."""
+
+
+class BatchError(OffgilError):
+    """A batch cannot start, for instance because its results file exists.  Nothing was sent."""
 
 
 class StoreError(OffgilError):
