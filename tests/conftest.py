@@ -36,9 +36,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if gil_enabled() and not GIL_ENABLED_AT_START:
         terminalreporter.section("GIL", red=True)
-        terminalreporter.line(
-            "the GIL was turned on during the tests: they prove nothing about running without it"
-        )
+        terminalreporter.line("the GIL was turned on during the tests: they prove nothing about running without it")
 
 
 @pytest.fixture

@@ -95,9 +95,7 @@ def fetch(package: str, folder: Path, log: Path, *, believe_refusal: bool) -> Pa
         upstream = version.split(":")[-1].rsplit("-", 1)[0]
         return folder / f"{package}_{upstream}.orig.tar.xz"
     listed = ", ".join(versions) or "no version"
-    refusal.write_text(
-        f"Debian's {' and '.join(SUITES)} list {listed} of {package}, the mirror has none to download"
-    )
+    refusal.write_text(f"Debian's {' and '.join(SUITES)} list {listed} of {package}, the mirror has none to download")
     raise StepFailed(refusal.read_text())
 
 

@@ -93,9 +93,7 @@ def choose(*, build: bool) -> list[tuple[str, Interpreter]]:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command ci/demo."""
-    parser = argparse.ArgumentParser(
-        prog="ci/demo", description="Send 20,000 chat completions to a mock server."
-    )
+    parser = argparse.ArgumentParser(prog="ci/demo", description="Send 20,000 chat completions to a mock server.")
     parser.add_argument(
         "--all", action="store_true", help="build CPython 3.13 and 3.13t first where they are not at hand"
     )
@@ -120,7 +118,5 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"ci/demo: {error}", file=sys.stderr)
         return 1
     if not any(interpreter.free_threaded for _, interpreter in chosen):
-        print(
-            "\nFor the same under free-threaded CPython: ci/demo --all (builds it once, about five minutes)"
-        )
+        print("\nFor the same under free-threaded CPython: ci/demo --all (builds it once, about five minutes)")
     return 0

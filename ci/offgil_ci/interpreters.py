@@ -169,9 +169,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="ci/interpreters", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print a JSON array instead of lines")
     parser.add_argument("--find", action="store_true", help="only look: download and build nothing")
-    parser.add_argument(
-        "--refresh", action="store_true", help="ask the network again for what it did not have"
-    )
+    parser.add_argument("--refresh", action="store_true", help="ask the network again for what it did not have")
     options = parser.parse_args(arguments)
     columns = search(ALL, make=not options.find, refresh=options.refresh)
     if options.json:

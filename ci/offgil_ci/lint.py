@@ -68,9 +68,7 @@ def _cpp_sources() -> Words:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command ci/format."""
-    parser = argparse.ArgumentParser(
-        prog="ci/format", description="Format Python and C++ as the lint suite wants it."
-    )
+    parser = argparse.ArgumentParser(prog="ci/format", description="Format Python and C++ as the lint suite wants it.")
     parser.parse_args(arguments)
     try:
         packages.ensure(packages.EXTENSION)

@@ -97,9 +97,7 @@ def run_everything(matrix: Matrix, only: list[str], *, quick: bool) -> None:
 
 def _one_of_each(columns: list[Column]) -> list[Column]:
     """One interpreter with the GIL and one without, the pair before others."""
-    found = sorted(
-        (column for column in columns if column.interpreter), key=lambda column: not column.required
-    )
+    found = sorted((column for column in columns if column.interpreter), key=lambda column: not column.required)
     kinds = {column.name.endswith("t"): column for column in reversed(found)}
     return list(kinds.values())
 
@@ -119,8 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
         default=[],
         metavar="ROW",
         choices=[*interpreters.ALL, *CHOICES, LINT, STUBS],
-        help="run only this row (can be repeated): an interpreter, cpp-plain, cpp-thread, cpp-address, "
-        "lint or stubs",
+        help="run only this row (can be repeated): an interpreter, cpp-plain, cpp-thread, cpp-address, lint or stubs",
     )
     options = parser.parse_args(arguments)
     matrix = Matrix()

@@ -67,10 +67,7 @@ def table(results: Sequence[Result]) -> str:
     cells = [("interpreter", "suite", "result", "time")]
     cells += [(result.row, result.suite, result.cell(), f"{result.seconds:.0f} s") for result in results]
     widths = [max(len(row[column]) for row in cells) for column in range(4)]
-    lines = [
-        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-        for row in cells
-    ]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in cells]
     lines.insert(1, "  ".join("-" * width for width in widths))
     lines += ["", *(f"{it.row} {it.suite}: {it.status}: {it.reason}" for it in results if it.reason)]
     return "\n".join(lines).rstrip()

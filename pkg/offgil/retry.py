@@ -68,17 +68,13 @@ class Retry:
         if self.attempts < 1:
             raise ValueError(f"attempts counts the first one too and must be at least 1, not {self.attempts}")
         if not (self.backoff >= 0 and self.max_delay >= 0):
-            raise ValueError(
-                f"backoff and max_delay are seconds >= 0, not {self.backoff} and {self.max_delay}"
-            )
+            raise ValueError(f"backoff and max_delay are seconds >= 0, not {self.backoff} and {self.max_delay}")
         if not 0 <= self.jitter <= 1:
             raise ValueError(f"jitter is a share from 0 to 1, not {self.jitter}")
 
     def covers(self, error: Exception) -> bool:
         """Whether another attempt may cure ``error``: the way to the server failed, not the request."""
-        return isinstance(error, TransportError) and not isinstance(
-            error, LocalProtocolError | UnsupportedProtocol
-        )
+        return isinstance(error, TransportError) and not isinstance(error, LocalProtocolError | UnsupportedProtocol)
 
     def delay(
         self, attempt: int, retry_after: float | None = None, *, draw: Callable[[], float] = random.random

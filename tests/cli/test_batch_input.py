@@ -83,9 +83,7 @@ def test_bom_blank_lines_crlf_and_no_last_newline(job: BatchJob, llm: str) -> No
 
 def test_any_string_is_a_custom_id_and_any_text_is_sent(job: BatchJob, llm: str) -> None:
     ids = ['"quoted"\n', "\u00e9\u20ac\U0001f600", "\ud800", "a" * 5_000]
-    job.write(
-        {**chat(n, text="\ud800 \U0001f600"), "custom_id": custom_id} for n, custom_id in enumerate(ids)
-    )
+    job.write({**chat(n, text="\ud800 \U0001f600"), "custom_id": custom_id} for n, custom_id in enumerate(ids))
     assert job.run(llm).code == 0
     assert set(job.by_id()) == set(ids)
     for n, custom_id in enumerate(ids):

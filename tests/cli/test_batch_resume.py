@@ -51,9 +51,7 @@ def test_killed_twice_and_resumed_gives_each_request_one_answer(job: BatchJob, s
     assert job.figures()["skipped"] >= counts[1]
 
 
-@pytest.mark.parametrize(
-    "torn", [b'{"id', b'{"id":"batch_req_00","custom_id":"request-1","resp', b"\0" * 100]
-)
+@pytest.mark.parametrize("torn", [b'{"id', b'{"id":"batch_req_00","custom_id":"request-1","resp', b"\0" * 100])
 def test_a_torn_last_line_is_cut_off(job: BatchJob, llm: str, torn: bytes) -> None:
     job.write([chat(0)])
     assert job.run(llm).code == 0

@@ -23,9 +23,7 @@ def connect(url: str) -> http.client.HTTPConnection:
     return http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
 
 
-def post(
-    connection: http.client.HTTPConnection, body: object, path: str = "/v1/chat/completions"
-) -> tuple[int, Any]:
+def post(connection: http.client.HTTPConnection, body: object, path: str = "/v1/chat/completions") -> tuple[int, Any]:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     connection.request("POST", path, data)
     response = connection.getresponse()
@@ -122,9 +120,7 @@ def test_bad_requests_get_an_error_in_the_apis_form(llm: str, body: object, path
     connection.close()
 
 
-@pytest.mark.parametrize(
-    "data", [b"nonsense\r\n\r\n", b"POST / HTTP/1.1\r\n\r\n", b"\x16\x03\x01" * 50 + b"\r\n\r\n"]
-)
+@pytest.mark.parametrize("data", [b"nonsense\r\n\r\n", b"POST / HTTP/1.1\r\n\r\n", b"\x16\x03\x01" * 50 + b"\r\n\r\n"])
 def test_what_is_not_http_is_refused_and_the_server_goes_on(llm: str, data: bytes) -> None:
     parts = urlsplit(llm)
     with socket.create_connection((parts.hostname, parts.port), timeout=30) as raw:

@@ -113,9 +113,7 @@ class ResultsFile:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
-            raise BatchError(
-                f"another run is writing to {self.path}; wait for it or name another file"
-            ) from exc
+            raise BatchError(f"another run is writing to {self.path}; wait for it or name another file") from exc
 
     def _scan(self) -> int:
         """Fill in ``answered`` and return the length of the whole lines."""

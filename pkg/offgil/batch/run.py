@@ -107,9 +107,7 @@ class BatchRun:
 
         self._source = RequestFile(requests, base_url, count_tokens=self._limits_tokens)
         try:
-            self._results = ResultsFile(
-                results, resume=resume, retry_failed=retry_failed, overwrite=overwrite
-            )
+            self._results = ResultsFile(results, resume=resume, retry_failed=retry_failed, overwrite=overwrite)
         except BaseException:
             self._source.close()
             raise

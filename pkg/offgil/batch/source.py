@@ -156,9 +156,7 @@ class RequestFile:
         if not isinstance(custom_id, str) or not custom_id:
             raise _LineError("missing_custom_id", "custom_id must be a string that is not empty")
         if not self._seen.add(custom_id):
-            raise _LineError(
-                "duplicate_custom_id", f"custom_id {custom_id!r} is taken by an earlier line; not sent"
-            )
+            raise _LineError("duplicate_custom_id", f"custom_id {custom_id!r} is taken by an earlier line; not sent")
         return custom_id
 
     def _job(self, custom_id: str, line: dict[str, Any], size: int) -> Job:
@@ -167,16 +165,12 @@ class RequestFile:
             raise _LineError("invalid_request", f"method must be one of {', '.join(sorted(_METHODS))}")
         if not isinstance(path, str) or not path.startswith("/"):
             # An absolute URL is refused too: the run's credentials go to the base URL's host only.
-            raise _LineError(
-                "invalid_request", "url must be a path that begins with '/'; the host is the base URL's"
-            )
+            raise _LineError("invalid_request", "url must be a path that begins with '/'; the host is the base URL's")
         content = None
         tokens = 0
         if isinstance(body, dict):
             if body.get("stream"):
-                raise _LineError(
-                    "invalid_request", 'a batch cannot take streamed answers; remove "stream": true'
-                )
+                raise _LineError("invalid_request", 'a batch cannot take streamed answers; remove "stream": true')
             try:
                 content = _encode(body).encode()
             except (ValueError, RecursionError) as exc:  # 1e999 is read as infinity, which is no JSON

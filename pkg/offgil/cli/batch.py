@@ -22,6 +22,7 @@ from offgil.cli.progress import progress
 from offgil.client import Client
 from offgil.errors import OffgilError
 from offgil.retry import Retry
+from offgil.runtime import describe
 
 __all__ = ["batch"]
 
@@ -80,9 +81,7 @@ def _headers(lines: tuple[str, ...], api_key_env: str | None) -> dict[str, str]:
     if api_key_env is not None:
         key = os.environ.get(api_key_env)
         if not key:
-            raise click.BadParameter(
-                f"the environment variable {api_key_env} is not set", param_hint="--api-key-env"
-            )
+            raise click.BadParameter(f"the environment variable {api_key_env} is not set", param_hint="--api-key-env")
         headers["Authorization"] = f"Bearer {key}"
     return headers
 
@@ -94,13 +93,6 @@ def _allow_open_files(connections: int) -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def runtime_line() -> str:
-    """What this interpreter is and what offgil decided because of it."""
-    from offgil.runtime import describe
-
-    return describe()
 
 
 def _report(summary: Summary) -> str:
@@ -122,7 +114,7 @@ def _report(summary: Summary) -> str:
             f"  answered   {summary.ok:,} ok, {summary.failed:,} failed, {summary.retried:,} sent again",
             f"  skipped    {summary.skipped:,} answered by an earlier run{earlier}",
             f"  latency    {quantiles}",
-            f"  runtime    {runtime_line()}",
+            f"  runtime    {describe()}",
             f"  results    {summary.results}",
         ]
     )
@@ -139,12 +131,8 @@ def _report(summary: Summary) -> str:
     show_default=True,
     help="Requests in flight.",
 )
-@click.option(
-    "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Sent with each request; repeatable."
-)
-@click.option(
-    "--api-key-env", metavar="VARIABLE", help="Environment variable with the key to send as bearer token."
-)
+@click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Sent with each request; repeatable.")
+@click.option("--api-key-env", metavar="VARIABLE", help="Environment variable with the key to send as bearer token.")
 @click.option(
     "--retries",
     type=click.IntRange(min=0),
@@ -177,9 +165,7 @@ def _report(summary: Summary) -> str:
     metavar="N",
     help="Limit; estimated first, then corrected by each answer's usage.",
 )
-@click.option(
-    "--max-errors", type=click.IntRange(min=1), metavar="N", help="Stop after so many failed requests."
-)
+@click.option("--max-errors", type=click.IntRange(min=1), metavar="N", help="Stop after so many failed requests.")
 @click.option("--summary-json", type=_FILE, help="Write the closing figures to this file, too.")
 def batch(
     *,
@@ -238,9 +224,7 @@ def batch(
             try:
                 summary = run.run()
             except OSError as exc:
-                raise click.ClickException(
-                    f"{exc}; the answers so far are in {results}, go on with --resume"
-                ) from exc
+                raise click.ClickException(f"{exc}; the answers so far are in {results}, go on with --resume") from exc
     click.echo(_report(summary))
     if summary_json is not None:
         try:

@@ -14,15 +14,9 @@ __all__ = ["mock_server"]
 
 @click.command("mock-server")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="0 picks a free one."
-)
-@click.option(
-    "--latency", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help="Delay of each answer."
-)
-@click.option(
-    "--jitter", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help="Up to so much more."
-)
+@click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="0 picks a free one.")
+@click.option("--latency", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help="Delay of each answer.")
+@click.option("--jitter", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help="Up to so much more.")
 @click.option(
     "--error-rate",
     type=click.FloatRange(0, 1),

@@ -33,9 +33,7 @@ def progress() -> Iterator[Callable[[BatchRun], None]]:
         task = bar.add_task("", total=None)
 
         def draw(run: BatchRun) -> None:
-            bar.update(
-                task, description=_text(run), total=run.total_bytes, completed=run.done_bytes, refresh=True
-            )
+            bar.update(task, description=_text(run), total=run.total_bytes, completed=run.done_bytes, refresh=True)
 
         yield _every(REDRAW, draw)
 

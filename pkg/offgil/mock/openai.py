@@ -52,9 +52,7 @@ def _text(content: Any) -> str:
     if isinstance(content, str):
         return content
     if isinstance(content, list):
-        return "".join(
-            part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)
-        )
+        return "".join(part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
     return ""
 
 
@@ -76,9 +74,7 @@ def _events(head: dict[str, Any], content: str, usage: dict[str, int] | None) ->
 
     chunks = [chunk({"role": "assistant", "content": ""})]
     # Each word keeps the space before it, so that the concatenation is the text itself.
-    chunks += [
-        chunk({"content": word if i == 0 else " " + word}) for i, word in enumerate(content.split(" "))
-    ]
+    chunks += [chunk({"content": word if i == 0 else " " + word}) for i, word in enumerate(content.split(" "))]
     chunks.append(chunk({}, "stop"))
     if usage is not None:
         chunks.append({**head, "choices": [], "usage": usage})
