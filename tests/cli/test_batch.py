@@ -76,7 +76,7 @@ def test_token_rate_follows_the_usage(job: BatchJob) -> None:
     job.write(chat(n) for n in range(4))
     with scripted_server(answer) as server:
         assert job.run(server.url, "--tokens-per-minute", "6000", "--concurrency", "1").code == 0
-    # A second's worth is one request's.  The second goes at once, on credit; the others wait until it is paid.
+    # A second's worth is one request's.  The second goes on credit; the others wait until it is paid.
     assert job.figures()["seconds"] >= 1.9
 
 

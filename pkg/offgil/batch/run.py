@@ -149,7 +149,8 @@ class BatchRun:
 
         Raises:
             OSError: the input cannot be read or the results cannot be written.  Resuming is possible.
-            KeyboardInterrupt: as any exception, it leaves every answer that has arrived in the results file.
+            KeyboardInterrupt: the results file is whole, but answers that arrived at that very moment may be
+                missing from it.  A signal handler that calls :meth:`stop` loses none.
         """
         try:
             with self._client.batch(self._concurrency) as transfers:
