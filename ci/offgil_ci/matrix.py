@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from offgil_ci import interpreters, lint, packages, stubs, suites
 from offgil_ci.interpreters import Column
-from offgil_ci.paths import LOGS
+from offgil_ci.paths import LOGS, ROOT
 from offgil_ci.process import StepFailed
 from offgil_ci.results import Counts, Result, table, total
 
@@ -32,7 +32,7 @@ class Matrix:
         try:
             counts = step()
         except StepFailed as error:
-            status, reason = "failed", str(error).splitlines()[0]
+            status, reason = "failed", str(error).splitlines()[0].replace(f"{ROOT}/", "")
             counts = error.counts if isinstance(error, suites.TestsFailed) else None
             print(f"failed\n{error}", flush=True)
         result = Result(row, suite, status, counts, reason, time.monotonic() - started)
