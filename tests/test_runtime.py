@@ -63,9 +63,7 @@ def test_with_a_gil_processes_share() -> None:
     assert answer["gil"] is True
     assert answer["cause"] == "this interpreter was built with a GIL"
     assert answer["store"].startswith(
-        "managed-dict: this interpreter has a GIL"
-        if sys.platform == "linux"
-        else "shared-state: the managed-dict"
+        "managed-dict: this interpreter has a GIL" if sys.platform == "linux" else "shared-state: the managed-dict"
     )
     assert answer["workers"].startswith("processes: this interpreter has a GIL")
 

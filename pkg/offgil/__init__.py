@@ -4,16 +4,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+__version__ = "0.1.0"
+
 from offgil import errors
+from offgil.client import Batch, Client
 from offgil.errors import *  # noqa: F403  (errors.__all__ is the list, kept in one place)
+from offgil.headers import Headers
+from offgil.request import Request
+from offgil.response import Response
 from offgil.store import ResultStore, SharedStateStore, StoreStats, open_store
+from offgil.timeouts import Timeout
 
 if TYPE_CHECKING:
     from offgil.store import ManagedDictStore
 
-__version__ = "0.1.0"
-
-__all__ = ["ManagedDictStore", "ResultStore", "SharedStateStore", "StoreStats", "open_store"]
+__all__ = [
+    "Batch",
+    "Client",
+    "Headers",
+    "ManagedDictStore",
+    "Request",
+    "Response",
+    "ResultStore",
+    "SharedStateStore",
+    "StoreStats",
+    "Timeout",
+    "open_store",
+]
 __all__ += errors.__all__
 
 

@@ -29,6 +29,7 @@ Network errors carry httpx's names and nesting, so that code written for httpx r
     │   └── HTTPStatusError
     ├── InvalidURL              (also ValueError)
     ├── Closed                  (also RuntimeError)
+    ├── BatchError
     ├── UnknownKind             (also ValueError)
     └── StoreError
         ├── StoreTimeout        (also TimeoutError)
@@ -44,9 +45,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from offgil.request import Request
     from offgil.response import Response
 
 __all__ = [
+    "BatchError",
     "CloseError",
     "Closed",
     "CodecError",
@@ -92,6 +95,9 @@ class HTTPError(OffgilError):
 
 class RequestError(HTTPError):
     """A request got no usable answer.  ``str(exc)`` names the method and the URL."""
+
+    #: The request that :meth:`Client.map` was given; ``None`` for direct calls.
+    request: Request | None = None
 
 
 class TransportError(RequestError):
@@ -177,6 +183,9 @@ class HTTPStatusError(HTTPError):
 class InvalidURL(OffgilError, ValueError):
     """The URL cannot be parsed.  Nothing was sent."""
 
+    #: As for :class:`RequestError`.
+    request: Request | None = None
+
 
 class Closed(OffgilError, RuntimeError):
     """The client or store was closed, before the call or while it waited."""
@@ -184,6 +193,10 @@ class Closed(OffgilError, RuntimeError):
 
 class UnknownKind(OffgilError, ValueError):
     """There is no store, or no kind of workers, of the name that an argument or the environment gives."""
+
+
+class BatchError(OffgilError):
+    """A batch cannot start, for instance because its results file exists.  Nothing was sent."""
 
 
 class StoreError(OffgilError):

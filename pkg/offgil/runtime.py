@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from offgil.errors import UnknownKind
 
-__all__ = ["Decision", "Interpreter", "decide_store", "decide_workers", "interpreter"]
+__all__ = ["Decision", "Interpreter", "decide_store", "decide_workers", "describe", "interpreter"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +104,7 @@ def decide_store(kind: str = "auto", *, managed_available: bool = sys.platform =
         return Decision("shared", f"the managed-dict store needs Linux, and this is {sys.platform}")
     if now.free_threaded_build:
         return Decision("managed", now.gil_cause)
-    return Decision(
-        "managed", "this interpreter has a GIL, so results cross process borders through shared memory"
-    )
+    return Decision("managed", "this interpreter has a GIL, so results cross process borders through shared memory")
 
 
 def decide_workers(kind: str = "auto") -> Decision:
@@ -129,6 +127,20 @@ def decide_workers(kind: str = "auto") -> Decision:
     if now.free_threaded_build:
         return Decision("processes", now.gil_cause)
     return Decision("processes", "this interpreter has a GIL, so only processes run Python code in parallel")
+
+
+def describe() -> str:
+    """Return one line for people: this interpreter, and what would be chosen in it now and why.
+
+    Thread-safety: safe on shared objects.
+    """
+    now = interpreter()
+    build = "free-threaded" if now.free_threaded_build else "standard"
+    gil = "on" if now.gil_enabled else "off"
+    store, workers = decide_store(), decide_workers()
+    kinds = f"{_TITLES[store.kind]} store and {workers.kind}"
+    reasons = dict.fromkeys((store.reason, workers.reason))  # often one and the same
+    return f"{now.implementation} {now.version} ({build} build, GIL {gil}): {kinds}, because {'; '.join(reasons)}"
 
 
 def _forced(kind: str, variable: str, known: tuple[str, ...]) -> Decision | None:

@@ -3,12 +3,50 @@
 
 #include <nanobind/nanobind.h>
 
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "net/error.h"
+#include "net/multi.h"
+#include "net/response.h"
+
 namespace offgil::binding {
 
 namespace nb = nanobind;
 
 void bind_net(nb::module_ &m);
+void bind_response(nb::module_ &m);
 void bind_runtime(nb::module_ &m);
 void bind_shared_store(nb::module_ &m);
+
+/// Carries a core's error to the translator in net_errors.cpp.
+struct NetException : std::exception {
+    explicit NetException(net::Error e) : error(std::move(e)) {}
+    const char *what() const noexcept override { return error.message.c_str(); }
+    net::Error error;
+};
+
+/// Looks up the exception classes of offgil.errors and installs the translator.
+void bind_net_errors(nb::module_ &m);
+
+/// A new exception object for `error`, not raised.
+nb::object make_exception(const net::Error &error);
+
+/// A new object of `type`, a subclass of _core.Response, that owns `response`.
+nb::object make_response(nb::handle type, net::Response response);
+
+/// The UTF-8 form of a str, borrowed from it: valid detached for as long as the caller holds the str.
+std::string_view utf8_of(nb::handle text);
+
+/// Learns which thread runs Python's signal handlers, here and in forked children.
+void bind_signals(nb::module_ &m);
+
+/// Whether Python handles signals on the calling thread.
+bool on_main_thread();
+
+/// How a wait on the calling thread looks out for Ctrl-C: every 50 ms on the main thread, never elsewhere.
+net::Interrupt signal_check();
 
 }  // namespace offgil::binding

@@ -7,6 +7,7 @@ NB_MODULE(_core, m) {
     // A daemon thread parked in a store when the interpreter exits keeps that store alive, which is no leak of ours.
     nanobind::set_leak_warnings(false);
 #endif
+    offgil::binding::bind_signals(m);
     offgil::binding::bind_net(m);
     offgil::binding::bind_runtime(m);
     offgil::binding::bind_shared_store(m);

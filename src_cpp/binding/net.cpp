@@ -1,21 +1,227 @@
-// Binding of src_cpp/net.
+// Binding of src_cpp/net: convert, detach once, call, attach once, convert.
+#include <curl/curl.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <atomic>
+#include <cmath>
+#include <memory>
+#include <unordered_map>
+
 #include "binding/bind.h"
+#include "net/batch.h"
+#include "net/client.h"
 #include "net/version.h"
 
 namespace offgil::binding {
 
 using namespace nb::literals;
 
+std::string_view utf8_of(nb::handle text) {
+    Py_ssize_t size = 0;
+    const char *data = PyUnicode_AsUTF8AndSize(text.ptr(), &size);
+    if (!data) throw nb::python_error();
+    return {data, static_cast<std::size_t>(size)};
+}
+
+namespace {
+
+/// Seconds or None to nanoseconds or kNever.
+net::Nanos nanos_of(nb::handle seconds) {
+    if (seconds.is_none()) return net::kNever;
+    double value = PyFloat_AsDouble(seconds.ptr());
+    if (value == -1.0 && PyErr_Occurred()) throw nb::python_error();
+    if (std::isnan(value) || value < 0)
+        throw nb::value_error("a timeout must be a number of seconds >= 0, or None");
+    return value < 9e9 ? static_cast<net::Nanos>(value * 1e9) : net::kNever;
+}
+
+/// A list of (name, value) pairs to checked headers.
+std::vector<net::Header> headers_of(nb::handle pairs) {
+    std::vector<net::Header> headers;
+    if (pairs.is_none()) return headers;
+    for (nb::handle pair : pairs) {
+        nb::object name = pair[0], value = pair[1];
+        net::Header header{std::string(utf8_of(name)), std::string(utf8_of(value))};
+        if (!net::valid_header(header.name, header.value))
+            throw NetException(
+                {net::ErrorKind::local_protocol,
+                 "header " + nb::cast<std::string>(nb::repr(name)) +
+                     ": a name must be a token and a value free of control characters; nothing was sent"});
+        headers.push_back(std::move(header));
+    }
+    return headers;
+}
+
+net::Request request_of(nb::str method, nb::str url, nb::handle headers, nb::handle body, nb::tuple limits) {
+    net::Request request;
+    request.method = utf8_of(method);
+    request.url = utf8_of(url);
+    if (!net::valid_method(request.method))
+        throw NetException({net::ErrorKind::local_protocol, "a method must be a token; nothing was sent"});
+    if (!net::valid_url_bytes(request.url))
+        throw NetException(
+            {net::ErrorKind::invalid_url, nb::cast<std::string>(nb::repr(url)) +
+                                              ": control characters, spaces and non-ASCII characters "
+                                              "must be percent-encoded; nothing was sent"});
+    std::string_view scheme = std::string_view(request.url).substr(0, request.url.find("://"));
+    if (!net::equal_ignoring_case(scheme, "http") && !net::equal_ignoring_case(scheme, "https"))
+        throw NetException(
+            {net::ErrorKind::unsupported_protocol,
+             request.url + ": the URL must start with http:// or https:// (is a base_url missing?)"});
+    request.headers = headers_of(headers);
+    if (!body.is_none()) {
+        char *data = nullptr;
+        Py_ssize_t size = 0;
+        if (PyBytes_AsStringAndSize(body.ptr(), &data, &size)) throw nb::python_error();
+        request.body = {data, static_cast<std::size_t>(size)};
+        request.has_body = true;
+    }
+    if (limits.size() != 3) throw nb::value_error("limits are (connect, read, write)");
+    request.timeouts = {nanos_of(limits[0]), nanos_of(limits[1]), nanos_of(limits[2])};
+    return request;
+}
+
+/// net::Client and the Python class of its responses.
+///
+/// Locking: `client` locks by itself; `response_type` never changes.
+struct PyClient {
+    PyClient(nb::handle default_headers, bool verify, std::string ca_file, nb::object type)
+        : client({headers_of(default_headers), verify, std::move(ca_file), nullptr}),
+          response_type(std::move(type)) {}
+
+    nb::object request(nb::str method, nb::str url, nb::handle headers, nb::handle body, nb::tuple limits) {
+        net::Request request = request_of(method, url, headers, body, limits);
+        net::Interrupt interrupt = signal_check();
+        net::Result result = [&] {
+            nb::gil_scoped_release detached;
+            return client.perform(request, interrupt);
+        }();
+        if (auto *error = std::get_if<net::Error>(&result)) {
+            if (error->kind == net::ErrorKind::interrupted) throw nb::python_error();
+            throw NetException(std::move(*error));
+        }
+        return make_response(response_type, std::get<net::Response>(std::move(result)));
+    }
+
+    void close() {
+        nb::gil_scoped_release detached;
+        client.close();
+    }
+
+    net::Client client;
+    nb::object response_type;
+};
+
+/// Locking: `busy` admits one thread at a time; the rest belongs to whoever holds it.
+class PyBatch {
+  public:
+    PyBatch(PyClient &owner, std::size_t connections)
+        : owner_(owner), batch_(std::make_unique<net::Batch>(owner.client, connections)) {}
+
+    void add(nb::str method, nb::str url, nb::handle headers, nb::handle body, nb::tuple limits,
+             std::uint64_t tag) {
+        Turn turn(busy_);
+        require_usable();
+        batch_->add(request_of(method, url, headers, body, limits), tag);
+        if (!body.is_none()) bodies_.emplace(tag, nb::borrow(body));
+    }
+
+    nb::list wait(nb::handle timeout) {
+        Turn turn(busy_);
+        require_usable();
+        net::Nanos deadline = net::deadline_after(net::monotonic_now(), nanos_of(timeout));
+        net::Interrupt interrupt = signal_check();
+        bool interrupted = false;
+        std::vector<net::Batch::Completion> done = [&] {
+            nb::gil_scoped_release detached;
+            return batch_->wait(deadline, interrupt, interrupted);
+        }();
+        if (interrupted) throw nb::python_error();
+        if (done.empty()) require_usable();
+        nb::list results;
+        for (auto &[tag, result] : done) {
+            bodies_.erase(tag);
+            auto *error = std::get_if<net::Error>(&result);
+            nb::object outcome =
+                error ? make_exception(*error)
+                      : make_response(owner_.response_type, std::get<net::Response>(std::move(result)));
+            results.append(nb::make_tuple(tag, std::move(outcome)));
+        }
+        return results;
+    }
+
+    void close() {
+        Turn turn(busy_);
+        {
+            nb::gil_scoped_release detached;
+            batch_.reset();  // ends connections
+        }
+        bodies_.clear();
+    }
+
+  private:
+    struct Turn {
+        explicit Turn(std::atomic_flag &flag) : busy(flag) {
+            if (busy.test_and_set(std::memory_order_acquire))
+                throw std::runtime_error("a batch belongs to one thread at a time; make one for each");
+        }
+        ~Turn() { busy.clear(std::memory_order_release); }
+        std::atomic_flag &busy;
+    };
+
+    void require_usable() const {
+        if (!batch_ || !batch_->usable())
+            throw NetException({net::ErrorKind::closed,
+                                "the batch or its client is closed, or this process was forked off since"});
+    }
+
+    PyClient &owner_;
+    std::atomic_flag busy_;
+    std::unordered_map<std::uint64_t, nb::object> bodies_;  // outlives batch_, which borrows from it
+    std::unique_ptr<net::Batch> batch_;
+};
+
+}  // namespace
+
 void bind_net(nb::module_ &m) {
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+    bind_net_errors(m);
+    bind_response(m);
+
     nb::class_<net::LibcurlInfo>(m, "LibcurlInfo", "What the linked libcurl is and can do.")
         .def_ro("version", &net::LibcurlInfo::version)
         .def_ro("tls_backend", &net::LibcurlInfo::tls_backend)
         .def_ro("features", &net::LibcurlInfo::features)
         .def_ro("protocols", &net::LibcurlInfo::protocols);
     m.def("libcurl_info", &net::libcurl_info, "Read the run-time libcurl's version and features.");
+
+    nb::class_<PyClient>(m, "Client", "Connections and defaults behind offgil.Client.")
+        .def(nb::init<nb::handle, bool, std::string, nb::object>(), "default_headers"_a, "verify"_a,
+             "ca_file"_a, "response_type"_a,
+             nb::sig("def __init__(self, default_headers: list[tuple[str, str]], verify: bool, ca_file: str, "
+                     "response_type: type[Response]) -> None"))
+        .def("request", &PyClient::request, "method"_a, "url"_a, "headers"_a.none(), "body"_a.none(),
+             "limits"_a,
+             nb::sig(
+                 "def request(self, method: str, url: str, headers: list[tuple[str, str]] | None, "
+                 "body: bytes | None, limits: tuple[float | None, float | None, float | None]) -> Response"),
+             "Run one request to its end, detached.")
+        .def("close", &PyClient::close, "Cancel every running call and refuse new ones.")
+        .def_prop_ro("closed", [](const PyClient &self) { return self.client.closed(); });
+
+    nb::class_<PyBatch>(m, "Batch", "Many requests at once on the calling thread.")
+        .def(nb::init<PyClient &, std::size_t>(), "client"_a, "connections"_a, nb::keep_alive<1, 2>())
+        .def("add", &PyBatch::add, "method"_a, "url"_a, "headers"_a.none(), "body"_a.none(), "limits"_a,
+             "tag"_a,
+             nb::sig("def add(self, method: str, url: str, headers: list[tuple[str, str]] | None, "
+                     "body: bytes | None, limits: tuple[float | None, float | None, float | None], tag: int) "
+                     "-> None"),
+             "Queue a request.")
+        .def("wait", &PyBatch::wait, "timeout"_a.none(),
+             nb::sig("def wait(self, timeout: float | None) -> list[tuple[int, Response | Exception]]"),
+             "Drive all requests, detached, until one or more are complete or `timeout` seconds are over.")
+        .def("close", &PyBatch::close, "Drop what is in flight and end the connections.");
 }
 
 }  // namespace offgil::binding

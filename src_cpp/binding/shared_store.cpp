@@ -127,15 +127,12 @@ struct Deadline {
     }
 };
 
-/// The thread on which Python handles signals.  In a forked child that is the one that forked.
-std::atomic<unsigned long> main_thread{0};
-
 /// Sleeps in `wait(sleep)` until it has a result or the deadline passed.  Signals are only handled on the
 /// main thread, but the kernel may deliver them to any, so the main thread looks every 50 ms; others sleep
 /// through.
 template <class Wait>
 Status park(const Deadline &deadline, Wait &&wait) {
-    const bool sliced = PyThread_get_thread_ident() == main_thread.load(std::memory_order_relaxed);
+    const bool sliced = on_main_thread();
     for (;;) {
         const auto until = sliced
                                ? std::min(deadline.at, Parker::Clock::now() + std::chrono::milliseconds(50))
@@ -362,14 +359,8 @@ void bind_shared_store(nb::module_ &m) {
         .def("__len__", &SharedStore::size)
         .def("key_list", &SharedStore::key_list, "The keys as they are now.")
         .def("counters", &SharedStore::counters, "Counters, read without a lock.");
-    const nb::object main = nb::module_::import_("threading").attr("main_thread")();
-    main_thread.store(nb::cast<unsigned long>(main.attr("ident")), std::memory_order_relaxed);
     m.def(
-        "after_fork_in_child",
-        [] {
-            forks.fetch_add(1, std::memory_order_relaxed);
-            main_thread.store(PyThread_get_thread_ident(), std::memory_order_relaxed);
-        },
+        "after_fork_in_child", [] { forks.fetch_add(1, std::memory_order_relaxed); },
         "Makes the tables of the parent process unusable in this one.");
 }
 

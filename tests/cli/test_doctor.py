@@ -14,9 +14,7 @@ import offgil
 from offgil.cli.doctor import doctor
 
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
-free_threaded_only = pytest.mark.skipif(
-    not FREE_THREADED, reason="no import can turn the GIL on in this interpreter"
-)
+free_threaded_only = pytest.mark.skipif(not FREE_THREADED, reason="no import can turn the GIL on in this interpreter")
 
 
 def run(*args: str, **environ: str) -> Result:
@@ -91,9 +89,7 @@ def test_names_the_import_that_turns_the_gil_on(gil_module: str, importable: Pat
     (package / Path(gil_module).name).symlink_to(gil_module)
     result = run("--imports", "json", "innocent", PYTHON_GIL=python_gil)
     assert result.exit_code == 1
-    assert result.output == (
-        "json: leaves the GIL off\ninnocent: turns the GIL on, by loading innocent.needs_gil\n"
-    )
+    assert result.output == ("json: leaves the GIL off\ninnocent: turns the GIL on, by loading innocent.needs_gil\n")
 
 
 @free_threaded_only

@@ -104,16 +104,12 @@ class TestMapping:
         store["c"] = 3
         assert sorted(keys) == ["a", "b"]
 
-    def test_setdefault_has_one_winner(
-        self, store: ResultStore, in_parallel: Callable[..., list[object]]
-    ) -> None:
+    def test_setdefault_has_one_winner(self, store: ResultStore, in_parallel: Callable[..., list[object]]) -> None:
         for round_ in range(50):
             got = in_parallel(*[partial(store.setdefault, str(round_), i) for i in range(4)])
             assert got == [store[str(round_)]] * 4
 
-    def test_popitem_hands_each_out_once(
-        self, store: ResultStore, in_parallel: Callable[..., list[object]]
-    ) -> None:
+    def test_popitem_hands_each_out_once(self, store: ResultStore, in_parallel: Callable[..., list[object]]) -> None:
         expected = {f"k{i}": i for i in range(300)}
         store.update(expected)
 
@@ -174,9 +170,7 @@ class TestPut:
         assert store.put("k", 2, if_absent=True) is False
         assert store["k"] == 1
 
-    def test_if_absent_has_one_winner(
-        self, store: ResultStore, in_parallel: Callable[..., list[object]]
-    ) -> None:
+    def test_if_absent_has_one_winner(self, store: ResultStore, in_parallel: Callable[..., list[object]]) -> None:
         for round_ in range(50):
             key = str(round_)
             won = in_parallel(*[lambda i=i, key=key: store.put(key, i, if_absent=True) for i in range(4)])
@@ -309,9 +303,7 @@ class TestTake:
         store.put("k", 1, topic="jobs")
         assert join() == ("k", 1)
 
-    def test_each_entry_goes_to_one_taker(
-        self, store: ResultStore, in_parallel: Callable[..., list[object]]
-    ) -> None:
+    def test_each_entry_goes_to_one_taker(self, store: ResultStore, in_parallel: Callable[..., list[object]]) -> None:
         each = 500
 
         def produce(me: int) -> list[str]:
@@ -334,9 +326,7 @@ class TestTake:
                 store.put(f"stop{i}", None, topic="jobs")
             return []
 
-        results = in_parallel(
-            lambda: produce(0), lambda: produce(1), consume, consume, consume, stop_when_all_is_taken
-        )
+        results = in_parallel(lambda: produce(0), lambda: produce(1), consume, consume, consume, stop_when_all_is_taken)
         taken = [key for part in results for key in part]  # type: ignore[attr-defined]
         assert sorted(taken) == sorted(f"{me}/{i}" for me in range(2) for i in range(each))
 
@@ -447,9 +437,7 @@ threading.Thread(target=store.wait, args=("k",), daemon=True).start()
 while not store.stats().waiters:
     time.sleep(0.001)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -92,9 +92,7 @@ class CallsBack:
         lambda store: store.close(),
     ],
 )
-def test_a_finalizer_may_call_back(
-    store: SharedStateStore, drop: Callable[[SharedStateStore], object]
-) -> None:
+def test_a_finalizer_may_call_back(store: SharedStateStore, drop: Callable[[SharedStateStore], object]) -> None:
     calls: list[str] = []
     store["k"] = CallsBack(store, calls)
     drop(store)

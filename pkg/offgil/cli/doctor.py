@@ -72,9 +72,7 @@ def doctor(imports: bool, as_json: bool, packages: tuple[str, ...]) -> None:
     Exit code 1: one did.  2: none did, but one could not be imported, or this interpreter always has a GIL.
     """
     if imports != bool(packages):
-        raise click.UsageError(
-            "--imports and the names of packages go together: offgil doctor --imports numpy"
-        )
+        raise click.UsageError("--imports and the names of packages go together: offgil doctor --imports numpy")
     if imports:
         _report_imports(packages, as_json)
         return
@@ -157,8 +155,7 @@ def _report() -> dict[str, Any]:
         "offgil": offgil.__version__,
         "interpreter": dataclasses.asdict(now) | {"executable": sys.executable},
         "build": {
-            name: sysconfig.get_config_var(name)
-            for name in ("Py_GIL_DISABLED", "Py_DEBUG", "CONFIG_ARGS", "CC")
+            name: sysconfig.get_config_var(name) for name in ("Py_GIL_DISABLED", "Py_DEBUG", "CONFIG_ARGS", "CC")
         },
         "store": _decided(decide_store),
         "workers": _decided(decide_workers),

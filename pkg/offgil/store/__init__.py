@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["ManagedDictStore", "ResultStore", "SharedStateStore", "StoreStats", "open_store"]
 
 
-def open_store(
-    kind: str = "auto", *, max_bytes: int = 1 << 30, max_entries: int | None = None
-) -> ResultStore:
+def open_store(kind: str = "auto", *, max_bytes: int = 1 << 30, max_entries: int | None = None) -> ResultStore:
     """Make a result store.
 
     Args:

@@ -42,8 +42,8 @@ class ResultStore(MutableMapping[str, Any]):
     """A mapping from ``str`` keys to results that can also wait for them.
 
     ``None`` is a value.  Reading does not consume.  Values are immutable once published: a store may hand out the very
-    object (shared-state) or a copy (managed-dict).  Every entry belongs to one *topic* (``None`` unless given) and has a
-    *priority* from 0 to 63, which only :meth:`take` looks at.
+    object (shared-state) or a copy (managed-dict).  Every entry belongs to one *topic* (``None`` unless given) and has
+    a *priority* from 0 to 63, which only :meth:`take` looks at.
 
     Thread-safety: safe on shared objects; each operation on one key is atomic.
     """

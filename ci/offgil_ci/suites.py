@@ -1,0 +1,83 @@
+"""The suites of the matrix.  Each one raises StepFailed, or returns its counts where it counts tests."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+
+from offgil_ci import environments, results
+from offgil_ci.paths import BUILD, LOGS, ROOT
+from offgil_ci.probe import Interpreter
+from offgil_ci.process import StepFailed, Words, run
+from offgil_ci.results import Counts
+
+# Seconds.  A suite that needs longer hangs; the pytest run has a shorter bound per test (pyproject.toml).
+TESTS_TIMEOUT = 900
+CPP_TIMEOUT = 900
+
+SANITIZERS = {"plain": "", "thread": "thread", "address": "address"}
+
+
+def wheel(interpreter: Interpreter, name: str, *, reuse: bool) -> None:
+    """Build the wheel and install it with the tests' dependencies."""
+    built = environments.build_wheel(interpreter, name)
+    environments.install(built, name, interpreter, extras="cli,test", reuse=reuse)
+
+
+def python_tests(name: str, *, stop_at_first: bool) -> Counts:
+    """Run tests/ against the wheel that is installed in `build/venvs/name`."""
+    log, report = LOGS / f"{name}-tests.log", LOGS / f"{name}-tests.xml"
+    log.unlink(missing_ok=True)
+    report.unlink(missing_ok=True)
+    command: Words = [environments.python_of(name), "-m", "pytest", f"--junitxml={report}"]
+    if stop_at_first:
+        command.append("-x")
+    failure = None
+    try:
+        run(command, log=log, timeout=TESTS_TIMEOUT, cwd=ROOT)
+    except StepFailed as error:
+        failure = error
+    counts = results.from_junit(report)
+    if failure is not None:
+        raise TestsFailed(str(failure), counts)
+    if counts is None or counts.passed == 0:
+        raise TestsFailed(f"pytest ran no test ({log})", counts)
+    return counts
+
+
+class TestsFailed(StepFailed):
+    """Tests failed; `counts` says how many, where that is known."""
+
+    def __init__(self, message: str, counts: Counts | None) -> None:
+        super().__init__(message)
+        self.counts = counts
+
+
+def cpp_tests(variant: str) -> Counts:
+    """Build and run the C++ tests; `variant` is a key of SANITIZERS."""
+    log, folder = LOGS / f"cpp-{variant}.log", BUILD / f"cpp-{variant}"
+    log.unlink(missing_ok=True)
+    configure: Words = ["cmake", "-G", "Ninja", "-S", ROOT, "-B", folder]
+    options = ["-DOFFGIL_CPP_TESTS=ON", f"-DOFFGIL_SANITIZE={SANITIZERS[variant]}"]
+    run([*configure, *options], log=log, timeout=CPP_TIMEOUT)
+    run(["cmake", "--build", folder], log=log, timeout=CPP_TIMEOUT)
+    ctest = ["ctest", "--verbose", "--no-tests=error", "--timeout", str(CPP_TIMEOUT // 3)]
+    try:
+        run([*_without_aslr(variant), *ctest], log=log, timeout=CPP_TIMEOUT, cwd=folder)
+    except StepFailed as error:
+        raise TestsFailed(str(error), results.from_doctest(log)) from error
+    counts = results.from_doctest(log)
+    if counts.passed == 0:
+        raise TestsFailed(f"the C++ tests ran no test case ({log})", counts)
+    return counts
+
+
+def _without_aslr(variant: str) -> list[str]:
+    """GCC 12's ThreadSanitizer does not start where the kernel randomises more than 28 bits of addresses."""
+    setarch = ["setarch", platform.machine(), "-R"]
+    if variant != "thread" or shutil.which("setarch") is None:
+        return []
+    # Containers may forbid it.
+    allowed = subprocess.run([*setarch, "true"], capture_output=True, check=False).returncode == 0
+    return setarch if allowed else []

@@ -1,0 +1,311 @@
+"""HTTP from ordinary, blocking Python, off the GIL."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Any, Self, cast
+
+from offgil import _core
+from offgil.errors import InvalidURL, RequestError
+from offgil.request import (
+    UNSET,
+    Content,
+    HeaderTypes,
+    ParamTypes,
+    Request,
+    Unset,
+    encode_body,
+    encode_headers,
+    encode_params,
+    encode_url,
+)
+from offgil.response import Response
+from offgil.timeouts import Limits, Timeout, limits_of
+
+__all__ = ["Batch", "Client"]
+
+#: What became of one request of many.
+Outcome = Response | RequestError | InvalidURL
+
+_Encoded = tuple[str, str, list[tuple[str, str]] | None, bytes | None, Limits]
+
+
+class Client:
+    """A pool of connections with defaults.
+
+    A call runs in the native core with the interpreter released, on the calling thread; Ctrl-C ends it within 100 ms.
+    Connections are kept and reused; a POST (or any method that is not idempotent) is never sent twice silently.
+
+    Args:
+        base_url: prefix of relative URLs.
+        headers: sent with every request, unless the request gives the same name.
+        params: query parameters of every request.
+        timeout: limits in seconds; see :class:`Timeout`.
+        verify: check certificates against the system's authorities; a path names a PEM bundle; ``False`` trusts anyone.
+
+    Thread-safety: safe on shared objects.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str = "",
+        headers: HeaderTypes | None = None,
+        params: ParamTypes | None = None,
+        timeout: Timeout | float | None = Timeout(),  # noqa: B008 (immutable)
+        verify: bool | str = True,
+    ) -> None:
+        from offgil import __version__
+
+        self._base_url = base_url.rstrip("/")
+        self._params = encode_params(params)
+        self._limits = limits_of(timeout)
+        defaults = encode_headers(headers)
+        given = {name.lower() for name, _ in defaults}
+        for name, value in (("Accept", "*/*"), ("User-Agent", f"offgil/{__version__}")):
+            if name.lower() not in given:
+                defaults.append((name, value))
+        ca_file = verify if isinstance(verify, str) else ""
+        self._core = _core.Client(defaults, bool(verify), ca_file, Response)
+
+    def _encode(
+        self,
+        method: str,
+        url: str,
+        params: ParamTypes | None = None,
+        headers: HeaderTypes | None = None,
+        json: Any = None,
+        content: Content | None = None,
+        timeout: Timeout | float | Unset | None = UNSET,
+    ) -> _Encoded:
+        fields = encode_headers(headers)
+        body = encode_body(json, content, fields)
+        pairs = self._params if params is None else self._params + encode_params(params)
+        return (
+            method,
+            encode_url(url, self._base_url, pairs),
+            fields or None,
+            body,
+            self._limits if isinstance(timeout, Unset) else limits_of(timeout),
+        )
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        params: ParamTypes | None = None,
+        headers: HeaderTypes | None = None,
+        json: Any = None,
+        content: Content | None = None,
+        timeout: Timeout | float | Unset | None = UNSET,
+    ) -> Response:
+        """Send one request and return its whole answer.
+
+        Args:
+            method: any HTTP method, in upper case.
+            url: absolute, or relative to ``base_url``.
+            params: query parameters, after the client's.
+            headers: replace the client's of the same name.
+            json: encoded as the body, with its Content-Type.
+            content: the body as it is; ``str`` is sent as UTF-8.
+            timeout: overrides the client's.
+
+        Raises:
+            RequestError: no usable answer; the subclass says why.
+            InvalidURL: the URL cannot be parsed.
+            Closed: the client is or was closed meanwhile.
+        """
+        encoded = self._encode(method, url, params, headers, json, content, timeout)
+        return cast(Response, self._core.request(*encoded))
+
+    def get(self, url: str, **options: Any) -> Response:
+        """Send a GET request; options as for :meth:`request`."""
+        return cast(Response, self._core.request(*self._encode("GET", url, **options)))
+
+    def head(self, url: str, **options: Any) -> Response:
+        """Send a HEAD request; options as for :meth:`request`."""
+        return self.request("HEAD", url, **options)
+
+    def options(self, url: str, **options: Any) -> Response:
+        """Send an OPTIONS request; options as for :meth:`request`."""
+        return self.request("OPTIONS", url, **options)
+
+    def delete(self, url: str, **options: Any) -> Response:
+        """Send a DELETE request; options as for :meth:`request`."""
+        return self.request("DELETE", url, **options)
+
+    def post(self, url: str, **options: Any) -> Response:
+        """Send a POST request; options as for :meth:`request`."""
+        return self.request("POST", url, **options)
+
+    def put(self, url: str, **options: Any) -> Response:
+        """Send a PUT request; options as for :meth:`request`."""
+        return self.request("PUT", url, **options)
+
+    def patch(self, url: str, **options: Any) -> Response:
+        """Send a PATCH request; options as for :meth:`request`."""
+        return self.request("PATCH", url, **options)
+
+    def map(
+        self,
+        requests: Iterable[Request | str],
+        *,
+        concurrency: int = 64,
+        ordered: bool = True,
+    ) -> Iterator[Outcome]:
+        """Send many requests, up to ``concurrency`` at once, and yield an answer or an error for each.
+
+        Driven by the iteration, on the calling thread: nothing is sent before the first ``next``, and ``requests`` is
+        read only as fast as answers are consumed.  A URL stands for a GET.  Each outcome's ``request`` attribute is
+        the :class:`Request` it belongs to.
+
+        Args:
+            requests: any iterable, as long as you like.
+            concurrency: transfers in flight at most.
+            ordered: yield in the order of ``requests`` (at most ``2 * concurrency`` answers wait for a slow one), or
+                as they complete.
+
+        Yields:
+            A :class:`Response`, or the :class:`RequestError` or :class:`InvalidURL` that a single call would have
+            raised.
+
+        Raises:
+            ValueError: ``concurrency`` is below 1.
+        """
+        if concurrency < 1:
+            raise ValueError(f"concurrency={concurrency}: must be at least 1")
+        return self._map(iter(requests), concurrency, ordered)
+
+    def _map(self, requests: Iterator[Request | str], concurrency: int, ordered: bool) -> Iterator[Outcome]:
+        with self.batch(concurrency) as batch:
+            waiting: deque[list[Outcome]] = deque()  # one cell a request, oldest first
+            most_waiting = 2 * concurrency
+            exhausted = False
+            while True:
+                while not exhausted and batch.in_flight < concurrency and len(waiting) < most_waiting:
+                    item = next(requests, None)
+                    if item is None:
+                        exhausted = True
+                        break
+                    request = Request("GET", item) if isinstance(item, str) else item
+                    cell: list[Outcome] = []
+                    try:
+                        batch.add(request, cell)
+                    except (RequestError, InvalidURL) as error:
+                        error.request = request
+                        # Its traceback would keep this frame, and so the batch, alive for as long as the error.
+                        cell.append(error.with_traceback(None))
+                    if ordered:
+                        waiting.append(cell)
+                    elif cell:
+                        yield cell[0]
+                for cell, outcome in batch.wait(None):
+                    if ordered:
+                        cell.append(outcome)
+                    else:
+                        yield outcome
+                while waiting and waiting[0]:
+                    yield waiting.popleft()[0]
+                if exhausted and not batch.in_flight:
+                    return
+
+    def batch(self, connections: int) -> Batch:
+        """Return a new :class:`Batch`, the loop under :meth:`map`, for programs that add requests as they go."""
+        return Batch(self, connections)
+
+    def close(self) -> None:
+        """Cancel what runs, in any thread, and refuse further use.  Idempotent."""
+        self._core.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Batch:
+    """Requests in flight together, driven by the thread that calls :meth:`wait`.
+
+    Args:
+        client: whose connections' settings and defaults apply.
+        connections: connections kept open between requests.
+
+    Thread-safety: compatible; a second thread that calls in at the same time gets a :class:`RuntimeError`.
+    """
+
+    def __init__(self, client: Client, connections: int) -> None:
+        self._client = client
+        self._core = _core.Batch(client._core, connections)
+        self._pending: dict[int, tuple[Any, Request]] = {}
+        self._next_id = 0
+
+    @property
+    def in_flight(self) -> int:
+        """Requests added whose outcome :meth:`wait` has not returned yet."""
+        return len(self._pending)
+
+    def add(self, request: Request, tag: Any = None) -> None:
+        """Queue ``request``; nothing is sent before :meth:`wait`.
+
+        Raises:
+            LocalProtocolError, InvalidURL, UnsupportedProtocol: the request cannot be sent; the batch is as before.
+        """
+        encoded = self._client._encode(
+            request.method,
+            request.url,
+            request.params,
+            request.headers,
+            request.json,
+            request.content,
+            request.timeout,
+        )
+        self._core.add(*encoded, self._next_id)
+        self._pending[self._next_id] = (tag, request)
+        self._next_id += 1
+
+    def wait(self, timeout: float | None = None) -> list[tuple[Any, Response | RequestError]]:
+        """Drive everything in flight until something completes; return ``(tag, outcome)`` for all that did.
+
+        Args:
+            timeout: seconds after which an empty list is returned; ``None`` for no limit.
+
+        Raises:
+            Closed: the client was closed.
+        """
+        if not self._pending and timeout is None:
+            return []
+        completed = []
+        for number, outcome in self._core.wait(timeout):
+            tag, request = self._pending.pop(number)
+            outcome = cast(Response | RequestError, outcome)
+            if isinstance(outcome, RequestError):
+                outcome.request = request
+            else:
+                outcome._request = request
+            completed.append((tag, outcome))
+        return completed
+
+    def close(self) -> None:
+        """Drop what is in flight and end the connections.  Idempotent."""
+        self._core.close()
+        self._pending.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

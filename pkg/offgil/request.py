@@ -1,0 +1,130 @@
+"""A request as data, and how its parts are encoded."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+
+from offgil.errors import InvalidURL
+from offgil.timeouts import Timeout
+
+__all__ = ["Content", "HeaderTypes", "ParamTypes", "Request"]
+
+Scalar = str | int | float | bool | None
+HeaderTypes = Mapping[str, str] | Sequence[tuple[str, str]]
+ParamTypes = Mapping[str, Scalar | Sequence[Scalar]] | Sequence[tuple[str, Scalar]]
+Content = bytes | bytearray | memoryview | str
+
+
+class Unset:
+    """The type of :data:`UNSET`."""
+
+
+#: Marks a timeout that was not given, where ``None`` means no limit.
+UNSET = Unset()
+
+_SAFE_IN_URL = "/?#[]@!$&'()*+,;=:%~"
+_ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_NEEDS_QUOTING = re.compile(r"[^\x21-\x7e]")
+
+
+@dataclass(slots=True)
+class Request:
+    """What :meth:`Client.map` sends: the arguments of :meth:`Client.request` as one object.
+
+    Thread-safety: compatible; do not change a request while it is being sent.
+    """
+
+    method: str
+    url: str
+    params: ParamTypes | None = None
+    headers: HeaderTypes | None = None
+    json: Any = None
+    content: Content | None = None
+    timeout: Timeout | float | Unset | None = UNSET
+
+
+def encode_url(url: str, base_url: str, params: Sequence[tuple[str, str]]) -> str:
+    """Return the absolute, percent-encoded URL.
+
+    Args:
+        url: absolute, or relative to ``base_url``, whose path it extends.
+        base_url: empty, or without a trailing slash.
+        params: appended to the query that ``url`` has already.
+    """
+    if base_url and not _ABSOLUTE.match(url):
+        url = f"{base_url}/{url.lstrip('/')}" if url else base_url
+    if _NEEDS_QUOTING.search(url):
+        url = _quote(url)
+    if params:
+        head, hash_sign, fragment = url.partition("#")
+        joint = "&" if "?" in head else "?"
+        url = f"{head}{joint}{urlencode(params, quote_via=quote)}{hash_sign}{fragment}"
+    return url
+
+
+def _quote(url: str) -> str:
+    if any(ord(c) < 0x20 or ord(c) == 0x7F for c in url):
+        raise InvalidURL(f"{url!r}: a URL cannot hold control characters; nothing was sent")
+    parts = urlsplit(url)
+    try:
+        netloc = parts.netloc.encode("idna").decode("ascii")
+    except UnicodeError as error:
+        raise InvalidURL(f"{url!r}: the host name is not valid ({error}); nothing was sent") from error
+    return urlunsplit(
+        (
+            parts.scheme,
+            netloc,
+            quote(parts.path, safe=_SAFE_IN_URL),
+            quote(parts.query, safe=_SAFE_IN_URL),
+            quote(parts.fragment, safe=_SAFE_IN_URL),
+        )
+    )
+
+
+def encode_params(params: ParamTypes | None) -> list[tuple[str, str]]:
+    """Flatten query parameters to pairs of text; a sequence repeats its name."""
+    if not params:
+        return []
+    items: Iterable[tuple[str, Any]] = params.items() if isinstance(params, Mapping) else params
+    pairs: list[tuple[str, str]] = []
+    for name, value in items:
+        values = value if isinstance(value, (list, tuple)) else (value,)
+        pairs.extend((str(name), _text(item)) for item in values)
+    return pairs
+
+
+def _text(value: Scalar) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def encode_headers(headers: HeaderTypes | None) -> list[tuple[str, str]]:
+    """Return headers as a list of pairs; the core checks their bytes."""
+    if not headers:
+        return []
+    return list(headers.items() if isinstance(headers, Mapping) else headers)
+
+
+def encode_body(json: Any, content: Content | None, headers: list[tuple[str, str]]) -> bytes | None:
+    """Return the body's bytes, adding a Content-Type to ``headers`` for JSON unless there is one."""
+    if json is not None:
+        if content is not None:
+            raise TypeError("give either json= or content=, not both")
+        if not any(name.lower() == "content-type" for name, _ in headers):
+            headers.append(("Content-Type", "application/json"))
+        return jsonlib.dumps(json, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    if content is None or isinstance(content, bytes):
+        return content
+    if isinstance(content, str):
+        return content.encode()
+    if isinstance(content, (bytearray, memoryview)):
+        return bytes(content)
+    raise TypeError(f"content must be bytes, bytearray, memoryview or str, not {type(content).__name__}")

@@ -1,0 +1,97 @@
+"""The answer to a request."""
+
+from __future__ import annotations
+
+import codecs
+import json as jsonlib
+from datetime import timedelta
+from email.message import Message
+from typing import Any
+
+from offgil import _core
+from offgil.errors import HTTPStatusError
+from offgil.headers import Headers
+from offgil.request import Request
+
+__all__ = ["Response"]
+
+
+class Response(_core.Response):
+    """A complete answer.
+
+    Attributes inherited from the native core: ``status_code``, ``reason_phrase``, ``http_version`` (``"HTTP/1.1"``),
+    ``url`` and ``content`` (the decoded body as ``bytes``, made at the first access).
+
+    Thread-safety: safe on shared objects (immutable).
+    """
+
+    __slots__ = ("_headers", "_request")
+
+    _headers: Headers
+    _request: Request
+
+    @property
+    def request(self) -> Request | None:
+        """The :class:`Request` that :meth:`Client.map` was given; ``None`` for direct calls."""
+        return getattr(self, "_request", None)
+
+    @property
+    def headers(self) -> Headers:
+        """The header fields: a case-insensitive mapping that keeps repeated ones."""
+        try:
+            return self._headers
+        except AttributeError:
+            # Two threads may both get here; either result will do.
+            self._headers = Headers(self.raw_headers)
+            return self._headers
+
+    @property
+    def text(self) -> str:
+        """The body as text, in the charset of Content-Type, else UTF-8; undecodable bytes become U+FFFD."""
+        return self.content.decode(self._charset(), errors="replace")
+
+    def _charset(self) -> str:
+        message = Message()
+        message["Content-Type"] = self.headers.get("content-type", "")
+        charset = message.get_content_charset("utf-8")
+        try:
+            codecs.lookup(charset)
+        except LookupError:
+            return "utf-8"
+        return charset
+
+    def json(self) -> Any:
+        """Parse the body as JSON (UTF-8, 16 or 32).
+
+        Raises:
+            json.JSONDecodeError: the body is not JSON.
+        """
+        return jsonlib.loads(self.content)
+
+    @property
+    def elapsed(self) -> timedelta:
+        """The time from the start of the call to the last byte of the body."""
+        return timedelta(seconds=self.elapsed_seconds)
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the status is 2xx."""
+        return 200 <= self.status_code <= 299
+
+    def raise_for_status(self) -> Response:
+        """Return this response if its status is below 400.
+
+        Raises:
+            HTTPStatusError: the status is 4xx or 5xx; it carries this response.
+        """
+        if self.status_code < 400:
+            return self
+        whose = "client" if self.status_code < 500 else "server"
+        raise HTTPStatusError(
+            f"{whose} error {self.status_code} {self.reason_phrase} for {self.url}: "
+            f"{self.text[:200]!r} (the whole answer is in .response)",
+            response=self,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Response [{self.status_code} {self.reason_phrase}]>"

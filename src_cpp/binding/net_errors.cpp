@@ -1,0 +1,47 @@
+// From the core's error kinds to the classes of offgil.errors.
+#include <array>
+
+#include "binding/bind.h"
+
+namespace offgil::binding {
+
+namespace {
+
+constexpr std::array class_names{
+    "ConnectError", "ConnectTimeout",      "ReadError",          "ReadTimeout",
+    "WriteError",   "WriteTimeout",        "LocalProtocolError", "RemoteProtocolError",
+    "ProxyError",   "UnsupportedProtocol", "DecodingError",      "InvalidURL",
+    "Closed",
+};
+static_assert(class_names.size() == static_cast<std::size_t>(net::ErrorKind::interrupted),
+              "one class for each kind before `interrupted`, which never reaches Python");
+
+// Written once, at import; the classes live as long as the interpreter.
+std::array<PyObject *, class_names.size()> classes;
+
+PyObject *class_of(net::ErrorKind kind) {
+    return classes[static_cast<std::size_t>(kind)];
+}
+
+}  // namespace
+
+void bind_net_errors(nb::module_ &) {
+    nb::module_ errors = nb::module_::import_("offgil.errors");
+    for (std::size_t i = 0; i < classes.size(); ++i)
+        classes[i] = nb::getattr(errors, class_names[i]).release().ptr();
+    nb::register_exception_translator(
+        [](const std::exception_ptr &pointer, void *) {
+            try {
+                std::rethrow_exception(pointer);
+            } catch (const NetException &e) {
+                PyErr_SetString(class_of(e.error.kind), e.what());
+            }
+        },
+        nullptr);
+}
+
+nb::object make_exception(const net::Error &error) {
+    return nb::handle(class_of(error.kind))(nb::str(error.message.data(), error.message.size()));
+}
+
+}  // namespace offgil::binding

@@ -1,0 +1,43 @@
+// Blocking requests, from any number of threads.
+#pragma once
+
+#include <atomic>
+
+#include "net/multi.h"
+#include "net/pool.h"
+#include "net/request.h"
+#include "net/transfer.h"
+
+namespace offgil::net {
+
+/// Locking: `pool_` is atomic and only ever replaced by a forked child's first use; everything below it locks
+/// by itself.
+class Client {
+  public:
+    explicit Client(Config config);
+    ~Client();
+    Client(const Client &) = delete;
+    Client &operator=(const Client &) = delete;
+
+    /// Runs one request on the calling thread until it is answered, fails, is interrupted or the client is
+    /// closed.
+    Result perform(const Request &request, const Interrupt &interrupt);
+
+    /// Cancels every running call, from any thread.  Idempotent.
+    void close();
+    bool closed() const { return closed_.load(std::memory_order_acquire); }
+
+    /// This process' pool.  A forked child gets a new one and leaks its ancestor's on purpose: cleaning it up
+    /// would talk to the ancestor's peers, and its locks may be held by threads that do not exist here.
+    Pool &pool();
+
+  private:
+    const Config config_;
+    std::atomic<Pool *> pool_;
+    std::atomic<bool> closed_{false};
+};
+
+/// The error of a call on a closed client.
+Error closed_error(const Request &request);
+
+}  // namespace offgil::net

@@ -1,0 +1,26 @@
+#include "net/multi.h"
+
+#include <algorithm>
+#include <new>
+
+namespace offgil::net {
+
+Multi::Multi() : handle_(curl_multi_init()) {
+    if (!handle_) throw std::bad_alloc();
+}
+
+void Multi::cancel() {
+    cancelled_.store(true, std::memory_order_release);
+    curl_multi_wakeup(handle());
+}
+
+bool Multi::poll(Nanos now, Nanos deadline) {
+    // Rounded up: waking a fraction of a millisecond early would spin until the deadline.
+    constexpr Nanos longest = 3600 * 1000;
+    Nanos milliseconds = deadline <= now ? 0 : std::min((deadline - now - 1) / kMillisecond + 1, longest);
+    int ready = 0;
+    curl_multi_poll(handle(), nullptr, 0, static_cast<int>(milliseconds), &ready);
+    return ready > 0;
+}
+
+}  // namespace offgil::net

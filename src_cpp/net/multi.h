@@ -1,0 +1,47 @@
+// A libcurl multi handle that one thread drives and any thread may cancel.
+#pragma once
+
+#include <curl/curl.h>
+
+#include <atomic>
+#include <memory>
+
+#include "net/clock.h"
+
+namespace offgil::net {
+
+/// How a driving loop asks whether to give up.  The core knows no signals; the binding's hook attaches to the
+/// interpreter and lets Python run its signal handlers.
+struct Interrupt {
+    bool (*requested)(void *context) = nullptr;
+    void *context = nullptr;
+    Nanos every = kNever;  ///< how long to go on without asking
+
+    bool operator()() const { return requested && requested(context); }
+};
+
+/// Locking: `handle()` belongs to the driving thread, except for curl_multi_wakeup, the one call that libcurl
+/// allows from others; `cancelled_` is atomic.
+class Multi {
+  public:
+    Multi();
+
+    CURLM *handle() const { return handle_.get(); }
+
+    /// From any thread: makes the driver give up at its next turn, at once if it sleeps.
+    void cancel();
+    bool cancelled() const { return cancelled_.load(std::memory_order_acquire); }
+
+    /// Sleeps until a socket is ready, a libcurl timer is due, someone wakes the handle, a signal arrives or
+    /// `deadline` comes.  Returns false if nothing was ready, which is the moment to look at signals.
+    bool poll(Nanos now, Nanos deadline);
+
+  private:
+    struct Cleanup {
+        void operator()(CURLM *handle) const { curl_multi_cleanup(handle); }
+    };
+    std::unique_ptr<CURLM, Cleanup> handle_;
+    std::atomic<bool> cancelled_{false};
+};
+
+}  // namespace offgil::net

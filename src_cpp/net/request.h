@@ -1,0 +1,53 @@
+// One HTTP request as the core sees it: everything resolved, validated and encoded.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "net/clock.h"
+
+namespace offgil::net {
+
+/// Limits of one request, in nanoseconds; kNever for none.  `read` and `write` are limits on inactivity.
+struct Timeouts {
+    Nanos connect = kNever;
+    Nanos read = kNever;
+    Nanos write = kNever;
+};
+
+struct Header {
+    std::string name;
+    std::string value;
+};
+
+struct Request {
+    std::string method;
+    std::string url;
+    std::vector<Header> headers;  ///< on top of the client's defaults, which they replace by name
+    std::string_view body;        ///< borrowed: must outlive the transfer
+    bool has_body = false;        ///< an empty body is not the same as none
+    Timeouts timeouts;
+};
+
+/// Whether a name is a token and a value free of control characters (RFC 9110, section 5): nothing that
+/// passes can end a header line early.
+bool valid_header(std::string_view name, std::string_view value);
+
+/// Whether a method is a token.
+bool valid_method(std::string_view method);
+
+/// Whether a URL is printable ASCII without spaces: anything else must be percent-encoded by the caller.
+bool valid_url_bytes(std::string_view url);
+
+/// Whether sending the request a second time is harmless by definition (RFC 9110, section 9.2.2).
+bool idempotent(std::string_view method);
+
+/// ASCII-only comparison, as header names want it.
+bool equal_ignoring_case(std::string_view a, std::string_view b);
+
+/// "http://host:port" of an absolute URL: what connections are pooled by.  No normalisation: two spellings of
+/// one origin merely get two pools.
+std::string_view origin_of(std::string_view url);
+
+}  // namespace offgil::net

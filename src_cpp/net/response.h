@@ -1,0 +1,84 @@
+// One HTTP response: a block of header bytes with offsets, and a block of body bytes.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "net/clock.h"
+
+namespace offgil::net {
+
+/// A growable block of bytes from malloc.  Not std::vector: growing must not zero memory that the network is
+/// about to fill, and realloc can move large blocks by remapping pages.
+class Body {
+  public:
+    Body() = default;
+    Body(Body &&other) noexcept { swap(other); }
+    Body &operator=(Body &&other) noexcept {
+        swap(other);
+        return *this;
+    }
+    ~Body();
+
+    /// Makes room for `size` bytes in all; false if memory ran out.
+    [[nodiscard]] bool reserve(std::size_t size);
+    [[nodiscard]] bool append(const char *data, std::size_t size);
+
+    const char *data() const { return data_; }
+    std::size_t size() const { return size_; }
+
+  private:
+    void swap(Body &other) noexcept {
+        std::swap(data_, other.data_);
+        std::swap(size_, other.size_);
+        std::swap(capacity_, other.capacity_);
+    }
+
+    char *data_ = nullptr;
+    std::size_t size_ = 0;
+    std::size_t capacity_ = 0;
+};
+
+/// The header lines of the final response, without a copy per header.
+class HeaderBlock {
+  public:
+    /// Takes one line as libcurl delivers it.  A status line starts the block anew, so that what stays is the
+    /// last response of a call: 1xx answers and a proxy's CONNECT answer come first.
+    void add_line(std::string_view line);
+    void clear();
+
+    /// Whether the blank line came that ends a block.
+    bool complete() const { return complete_; }
+
+    std::size_t count() const { return fields_.size(); }
+    std::string_view name(std::size_t i) const;
+    std::string_view value(std::size_t i) const;
+    std::string_view reason() const;
+
+    /// The first field of that name, or an empty view.
+    std::string_view find(std::string_view name) const;
+
+  private:
+    struct Field {
+        std::uint32_t name_at, name_size, value_at, value_size;
+    };
+    std::string bytes_;
+    std::vector<Field> fields_;
+    std::uint32_t reason_at_ = 0, reason_size_ = 0;
+    bool complete_ = false;
+};
+
+struct Response {
+    int status = 0;
+    int http_version = 0;  ///< 10, 11, 20 or 30
+    std::string url;
+    HeaderBlock headers;
+    Body body;
+    Nanos elapsed = 0;
+};
+
+}  // namespace offgil::net

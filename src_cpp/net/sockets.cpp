@@ -1,0 +1,107 @@
+// The raw sockets that libcurl holds for one pool, so that a forked child can let go of them.
+//
+// === Fork ===
+//
+// After fork(2) parent and child share every TCP connection: an answer meant for one can be read by the
+// other, and a TLS close_notify from the child ends the parent's session.  So the child closes its copies of
+// the descriptors, which says nothing to the peers, and forgets the handles on top of them (see
+// Client::pool).
+//
+// pthread_atfork runs for every fork, from Python or not.  Its handlers take the registry's lock and then
+// every set's, always in that order; nobody else holds two of them.
+
+#include "net/sockets.h"
+
+#include <pthread.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+
+namespace offgil::net {
+
+namespace {
+
+/// Locking: `mutex` guards `sets`; taken before any set's own mutex.
+struct Registry {
+    std::mutex mutex;
+    std::unordered_set<SocketSet *> sets;
+    std::atomic<std::uint32_t> generation{0};
+};
+
+}  // namespace
+
+struct ForkHandlers {
+    static Registry &registry();
+
+    static void before() {
+        registry().mutex.lock();
+        for (SocketSet *set : registry().sets) set->mutex_.lock();
+    }
+
+    static void in_parent() {
+        for (SocketSet *set : registry().sets) set->mutex_.unlock();
+        registry().mutex.unlock();
+    }
+
+    static void in_child() {
+        for (SocketSet *set : registry().sets) {
+            for (curl_socket_t socket : set->open_) ::close(socket);
+            set->open_.clear();
+        }
+        registry().generation.fetch_add(1, std::memory_order_relaxed);
+        in_parent();
+    }
+};
+
+Registry &ForkHandlers::registry() {
+    // Never destroyed: the handlers stay registered until the process is gone.
+    static Registry *instance = [] {
+        auto *made = new Registry;
+        pthread_atfork(&before, &in_parent, &in_child);
+        return made;
+    }();
+    return *instance;
+}
+
+std::uint32_t fork_generation() {
+    return ForkHandlers::registry().generation.load(std::memory_order_relaxed);
+}
+
+SocketSet::SocketSet() {
+    Registry &registry = ForkHandlers::registry();
+    std::lock_guard lock(registry.mutex);
+    registry.sets.insert(this);
+}
+
+SocketSet::~SocketSet() {
+    Registry &registry = ForkHandlers::registry();
+    std::lock_guard lock(registry.mutex);
+    registry.sets.erase(this);
+}
+
+void SocketSet::watch(CURL *easy) {
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, &SocketSet::on_open);
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, this);
+    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, &SocketSet::on_close);
+    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, this);
+}
+
+curl_socket_t SocketSet::on_open(void *self, curlsocktype, curl_sockaddr *address) {
+    auto *set = static_cast<SocketSet *>(self);
+    // The lock spans socket(2): a fork between the call and the insertion would hide the socket from the
+    // child.
+    std::lock_guard lock(set->mutex_);
+    curl_socket_t socket = ::socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    if (socket != CURL_SOCKET_BAD) set->open_.insert(socket);
+    return socket;
+}
+
+int SocketSet::on_close(void *self, curl_socket_t socket) {
+    auto *set = static_cast<SocketSet *>(self);
+    std::lock_guard lock(set->mutex_);
+    set->open_.erase(socket);
+    return ::close(socket);
+}
+
+}  // namespace offgil::net

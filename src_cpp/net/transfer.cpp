@@ -1,0 +1,309 @@
+// One libcurl easy handle and the state of the request that runs on it.
+//
+// === No silent replay ===
+//
+// When a kept-alive connection dies before the first byte of the answer, libcurl sends the request again on a
+// new connection, whatever its method: a POST may then run twice on the server.  CURLOPT_PREREQFUNCTION is
+// called each time that a request is about to be sent, so counting those calls and refusing the second one is
+// the whole remedy for methods that are not idempotent.  Idempotent ones get one repetition.
+//
+// === Time limits ===
+//
+// libcurl's own limits do not fit: a connect limit of 0 means 300 seconds, and there is no limit on
+// inactivity while sending or receiving, which is what `read` and `write` mean.  So libcurl gets none, and
+// the loop that drives the transfer asks deadline().  Callbacks note when something happened.
+//
+// A body is given to libcurl as one block (POSTFIELDS): it then goes out in the same system call as the head.
+// No callback tells of its progress, so deadline() asks libcurl for the count of bytes sent.
+
+#include "net/transfer.h"
+
+#include <openssl/ssl.h>
+
+#include <algorithm>
+#include <climits>
+#include <new>
+
+namespace offgil::net {
+
+namespace {
+
+// 64 KiB stays below malloc's mmap threshold; 128 KiB would be mapped and unmapped for each request.
+constexpr long kReceiveBuffer = 64 * 1024;
+
+// A server's word is not enough to allocate more than this at once; larger bodies grow as they come.
+constexpr curl_off_t kLargestReservation = 64 * 1024 * 1024;
+
+template <typename Value>
+void set(CURL *easy, CURLoption option, Value value) {
+    // Every option used here exists in the oldest libcurl that CMake accepts; only copying a string can fail.
+    if (curl_easy_setopt(easy, option, value) == CURLE_OUT_OF_MEMORY) throw std::bad_alloc();
+}
+
+}  // namespace
+
+Transfer::Transfer(const Config &config, SocketSet &sockets) : config_(config), easy_(curl_easy_init()) {
+    CURL *easy = easy_.get();
+    if (!easy) throw std::bad_alloc();
+    set(easy, CURLOPT_NOSIGNAL, 1L);
+    set(easy, CURLOPT_ERRORBUFFER, detail_);
+    set(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    set(easy, CURLOPT_PATH_AS_IS, 1L);
+    set(easy, CURLOPT_BUFFERSIZE, kReceiveBuffer);
+    set(easy, CURLOPT_ACCEPT_ENCODING, "");
+    set(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+    set(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+    set(easy, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(INT_MAX));
+    set(easy, CURLOPT_HEADERFUNCTION, &Transfer::on_header);
+    set(easy, CURLOPT_HEADERDATA, this);
+    set(easy, CURLOPT_WRITEFUNCTION, &Transfer::on_body);
+    set(easy, CURLOPT_WRITEDATA, this);
+    set(easy, CURLOPT_PREREQFUNCTION, &Transfer::on_request_ready);
+    set(easy, CURLOPT_PREREQDATA, this);
+    sockets.watch(easy);
+    if (!config.verify) {
+        set(easy, CURLOPT_SSL_VERIFYPEER, 0L);
+        set(easy, CURLOPT_SSL_VERIFYHOST, 0L);
+    } else if (config.ca_store) {
+        set(easy, CURLOPT_CAINFO, static_cast<char *>(nullptr));
+        set(easy, CURLOPT_CAPATH, static_cast<char *>(nullptr));
+        set(easy, CURLOPT_SSL_CTX_FUNCTION, &Transfer::on_ssl_context);
+        set(easy, CURLOPT_SSL_CTX_DATA, this);
+    } else if (!config.ca_file.empty()) {
+        set(easy, CURLOPT_CAINFO, config.ca_file.c_str());
+    }
+}
+
+void Transfer::begin(const Request &request, Nanos now) {
+    request_ = &request;
+    response_ = Response{};
+    phase_ = Phase::connecting;
+    started_ = active_ = now;
+    uploaded_ = 0;
+    attempts_ = 0;
+    body_started_ = replay_refused_ = out_of_memory_ = false;
+    detail_[0] = '\0';
+    set(easy(), CURLOPT_URL, request.url.c_str());
+    set_method();
+    set_headers();
+}
+
+void Transfer::set_method() {
+    CURL *easy = this->easy();
+    const std::string &method = request_->method;
+    // A body-less POST, PUT or PATCH still announces "Content-Length: 0" (RFC 9110, section 8.6).
+    bool sends_body = request_->has_body || method == "POST" || method == "PUT" || method == "PATCH";
+    const char *custom = nullptr;
+    if (sends_body) {
+        set(easy, CURLOPT_NOBODY, 0L);
+        set(easy, CURLOPT_POST, 1L);
+        set(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request_->body.size()));
+        // A null pointer would make libcurl call a read function instead.
+        set(easy, CURLOPT_POSTFIELDS, request_->body.empty() ? "" : request_->body.data());
+        if (method != "POST") custom = method.c_str();
+    } else if (method == "HEAD") {
+        set(easy, CURLOPT_NOBODY, 1L);
+    } else {
+        set(easy, CURLOPT_HTTPGET, 1L);
+        if (method != "GET") custom = method.c_str();
+    }
+    set(easy, CURLOPT_CUSTOMREQUEST, custom);
+}
+
+void Transfer::set_headers() {
+    if (request_->headers.empty() && !request_->has_body && bare_headers_) {
+        set(easy(), CURLOPT_HTTPHEADER, bare_headers_.get());
+        return;
+    }
+    std::unique_ptr<curl_slist, SlistFree> list;
+    auto append = [&](const std::string &line) {
+        curl_slist *longer = curl_slist_append(list.get(), line.c_str());
+        if (!longer) throw std::bad_alloc();
+        static_cast<void>(list.release());
+        list.reset(longer);
+    };
+    auto given = [&](std::string_view name) {
+        auto named = [&](const Header &h) { return equal_ignoring_case(h.name, name); };
+        return std::ranges::any_of(request_->headers, named);
+    };
+    auto append_header = [&](const Header &header) {
+        // "Name;" is libcurl's way to send a header without a value; "Name:" would remove it.
+        append(header.value.empty() ? header.name + ";" : header.name + ": " + header.value);
+    };
+    for (const Header &header : config_.default_headers)
+        if (!given(header.name)) append_header(header);
+    for (const Header &header : request_->headers) {
+        // The length follows from the body; another one would only desynchronise the connection.
+        if (!equal_ignoring_case(header.name, "Content-Length")) append_header(header);
+    }
+    // What libcurl would add by itself: a round trip before large bodies, and a form's content type.
+    if (!given("Expect")) append("Expect:");
+    auto is_content_type = [](const Header &h) { return equal_ignoring_case(h.name, "Content-Type"); };
+    if (!given("Content-Type") && std::ranges::none_of(config_.default_headers, is_content_type))
+        append("Content-Type:");
+
+    set(easy(), CURLOPT_HTTPHEADER, list.get());
+    if (request_->headers.empty() && !request_->has_body)
+        bare_headers_ = std::move(list);
+    else
+        headers_ = std::move(list);
+}
+
+std::size_t Transfer::on_header(char *data, std::size_t size, std::size_t count, void *self) {
+    auto *transfer = static_cast<Transfer *>(self);
+    transfer->active_ = monotonic_now();
+    transfer->phase_ = Phase::receiving;
+    // Lines after the body are trailers.
+    if (!transfer->body_started_) transfer->response_.headers.add_line({data, size * count});
+    return size * count;
+}
+
+std::size_t Transfer::on_body(char *data, std::size_t size, std::size_t count, void *self) {
+    auto *transfer = static_cast<Transfer *>(self);
+    Body &body = transfer->response_.body;
+    transfer->active_ = monotonic_now();
+    std::size_t bytes = size * count;
+    if (!transfer->body_started_) {
+        transfer->body_started_ = true;
+        curl_off_t announced = -1;
+        curl_easy_getinfo(transfer->easy(), CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &announced);
+        if (announced > 0 &&
+            !body.reserve(static_cast<std::size_t>(std::min(announced, kLargestReservation)))) {
+            transfer->out_of_memory_ = true;
+            return 0;
+        }
+    }
+    if (!body.append(data, bytes)) {
+        transfer->out_of_memory_ = true;
+        return 0;
+    }
+    return bytes;
+}
+
+int Transfer::on_request_ready(void *self, char *, char *, int, int) {
+    auto *transfer = static_cast<Transfer *>(self);
+    int allowed = idempotent(transfer->request_->method) ? 2 : 1;
+    if (++transfer->attempts_ > allowed) {
+        transfer->replay_refused_ = true;
+        return CURL_PREREQFUNC_ABORT;
+    }
+    transfer->phase_ = transfer->request_->body.empty() ? Phase::receiving : Phase::sending;
+    transfer->uploaded_ = 0;
+    transfer->active_ = monotonic_now();
+    return CURL_PREREQFUNC_OK;
+}
+
+CURLcode Transfer::on_ssl_context(CURL *, void *ssl_context, void *self) {
+    X509_STORE *store = static_cast<Transfer *>(self)->config_.ca_store->get();
+    if (!store) return CURLE_SSL_CACERT_BADFILE;
+    SSL_CTX_set1_cert_store(static_cast<SSL_CTX *>(ssl_context), store);
+    return CURLE_OK;
+}
+
+Nanos Transfer::deadline(Nanos now) {
+    if (phase_ == Phase::sending) {
+        curl_off_t sent = 0;
+        curl_easy_getinfo(easy(), CURLINFO_SIZE_UPLOAD_T, &sent);
+        if (sent > uploaded_) active_ = now;
+        uploaded_ = sent;
+        if (sent >= static_cast<curl_off_t>(request_->body.size())) phase_ = Phase::receiving;
+    }
+    const Timeouts &limits = request_->timeouts;
+    switch (phase_) {
+        case Phase::connecting:
+            return deadline_after(active_, limits.connect);
+        case Phase::sending:
+            return deadline_after(active_, limits.write);
+        case Phase::receiving:
+            break;
+    }
+    return deadline_after(active_, limits.read);
+}
+
+Error Transfer::error(ErrorKind kind, std::string_view what) const {
+    std::string message;
+    message.append(request_->method).append(" ").append(request_->url).append(": ").append(what);
+    return {kind, std::move(message)};
+}
+
+Error Transfer::timeout_error() const {
+    switch (phase_) {
+        case Phase::connecting:
+            return error(
+                ErrorKind::connect_timeout,
+                "no connection within the connect timeout; is the server up, or the timeout too short?");
+        case Phase::sending:
+            return error(ErrorKind::write_timeout, "the server accepted no data for the write timeout");
+        case Phase::receiving:
+            break;
+    }
+    return error(ErrorKind::read_timeout,
+                 "the server sent no data for the read timeout; raise it for slow answers");
+}
+
+Result Transfer::finish(CURLcode code, Nanos now) {
+    if (code != CURLE_OK) return classify(code);
+    // libcurl is content with a head that just stops.
+    if (!response_.headers.complete())
+        return error(ErrorKind::remote_protocol, "the server closed the connection within the header");
+    response_.elapsed = now - started_;
+    response_.url = request_->url;
+    long status = 0, version = 0;
+    curl_easy_getinfo(easy(), CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(easy(), CURLINFO_HTTP_VERSION, &version);
+    response_.status = static_cast<int>(status);
+    switch (version) {
+        case CURL_HTTP_VERSION_1_0:
+            response_.http_version = 10;
+            break;
+        case CURL_HTTP_VERSION_2_0:
+            response_.http_version = 20;
+            break;
+        case CURL_HTTP_VERSION_3:
+            response_.http_version = 30;
+            break;
+        default:
+            response_.http_version = 11;
+    }
+    return std::move(response_);
+}
+
+Error Transfer::classify(CURLcode code) const {
+    std::string_view what = detail_[0] ? detail_ : curl_easy_strerror(code);
+    if (replay_refused_)
+        return error(
+            ErrorKind::remote_protocol,
+            "the server closed the connection without an answer; the request was not sent again because it "
+            "may have been carried out");
+    if (out_of_memory_) return error(ErrorKind::read, "not enough memory for the body of the answer");
+    switch (code) {
+        case CURLE_URL_MALFORMAT:
+            return error(ErrorKind::invalid_url, what);
+        case CURLE_UNSUPPORTED_PROTOCOL:
+            // The same code means "an answer without a status line" (HTTP/0.9) once a connection stands.
+            return error(
+                phase_ == Phase::connecting ? ErrorKind::unsupported_protocol : ErrorKind::remote_protocol,
+                what);
+        case CURLE_COULDNT_RESOLVE_PROXY:
+        case CURLE_PROXY:
+            return error(ErrorKind::proxy, what);
+        case CURLE_SEND_ERROR:
+            return error(ErrorKind::write, what);
+        case CURLE_RECV_ERROR:
+            return error(ErrorKind::read, what);
+        case CURLE_GOT_NOTHING:
+            return error(ErrorKind::remote_protocol, "the server closed the connection without an answer");
+        case CURLE_PARTIAL_FILE:
+        case CURLE_WEIRD_SERVER_REPLY:
+        case CURLE_HTTP2:
+        case CURLE_HTTP2_STREAM:
+            return error(ErrorKind::remote_protocol, what);
+        case CURLE_BAD_CONTENT_ENCODING:
+            return error(ErrorKind::decoding, what);
+        default:
+            break;
+    }
+    return error(phase_ == Phase::connecting ? ErrorKind::connect : ErrorKind::read, what);
+}
+
+}  // namespace offgil::net

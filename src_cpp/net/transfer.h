@@ -1,0 +1,85 @@
+// One libcurl easy handle and the state of the request that runs on it.
+#pragma once
+
+#include <curl/curl.h>
+
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "net/clock.h"
+#include "net/config.h"
+#include "net/error.h"
+#include "net/request.h"
+#include "net/response.h"
+#include "net/sockets.h"
+
+namespace offgil::net {
+
+using Result = std::variant<Response, Error>;
+
+/// Runs one request after another on one easy handle.  Whoever drives the multi handle that it was added to
+/// calls begin(), then deadline() once per turn, then finish().
+///
+/// Locking: none.  A transfer belongs to one thread at a time; its owner (slot or batch) sees to that.
+class Transfer {
+  public:
+    Transfer(const Config &config, SocketSet &sockets);
+    Transfer(const Transfer &) = delete;
+    Transfer &operator=(const Transfer &) = delete;
+
+    CURL *easy() const { return easy_.get(); }
+
+    /// Sets the handle up for `request`, which must stay alive until finish().
+    void begin(const Request &request, Nanos now);
+
+    /// When this transfer is overdue unless something happens before; `now` is the time of this turn.
+    Nanos deadline(Nanos now);
+
+    /// Turns libcurl's verdict into a response or an error.  Allowed once after begin().
+    Result finish(CURLcode code, Nanos now);
+
+    /// What finish() returns for a transfer that its owner gave up.
+    Error timeout_error() const;
+    Error error(ErrorKind kind, std::string_view what) const;
+
+  private:
+    enum class Phase { connecting, sending, receiving };
+
+    static std::size_t on_header(char *data, std::size_t size, std::size_t count, void *self);
+    static std::size_t on_body(char *data, std::size_t size, std::size_t count, void *self);
+    static int on_request_ready(void *self, char *, char *, int, int);
+    static CURLcode on_ssl_context(CURL *, void *ssl_context, void *self);
+
+    void set_method();
+    void set_headers();
+    Error classify(CURLcode code) const;
+
+    struct EasyCleanup {
+        void operator()(CURL *easy) const { curl_easy_cleanup(easy); }
+    };
+    struct SlistFree {
+        void operator()(curl_slist *list) const { curl_slist_free_all(list); }
+    };
+
+    const Config &config_;
+    std::unique_ptr<CURL, EasyCleanup> easy_;
+    std::unique_ptr<curl_slist, SlistFree> headers_;
+    std::unique_ptr<curl_slist, SlistFree>
+        bare_headers_;  ///< of a request without own headers and body; built once
+
+    const Request *request_ = nullptr;
+    Response response_;
+    Phase phase_ = Phase::connecting;
+    Nanos started_ = 0;
+    Nanos active_ = 0;         ///< when something last happened in this phase
+    curl_off_t uploaded_ = 0;  ///< as of the last deadline()
+    int attempts_ = 0;         ///< times that libcurl was about to send the request
+    bool body_started_ = false;
+    bool replay_refused_ = false;
+    bool out_of_memory_ = false;
+    char detail_[CURL_ERROR_SIZE] = {};
+};
+
+}  // namespace offgil::net

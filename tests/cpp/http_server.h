@@ -1,0 +1,43 @@
+// A small HTTP/1.1 server for the tests of net: real sockets, one thread a connection.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <unordered_set>
+#include <vector>
+
+/// What a request's path asks for:
+///   /stall   no answer until the server ends
+///   /drop    the connection is closed instead of an answer
+///   /once    like any other, but the connection is closed when the *next* request on it has been read
+///   others   200 with "METHOD PATH BODY" as the body
+///
+/// Locking: `mutex_` guards `threads_`, `open_` and `stopping_`; the counters are atomic.
+class HttpServer {
+  public:
+    HttpServer();
+    ~HttpServer();
+
+    std::string url(const std::string &path) const;
+    int connections() const { return connections_; }
+    int requests() const { return requests_; }
+
+  private:
+    void accept_loop();
+    void serve(int socket);
+    bool read_request(int socket, std::string &buffer, std::string &method, std::string &path,
+                      std::string &body);
+
+    int listener_ = -1;
+    int port_ = 0;
+    std::mutex mutex_;
+    std::condition_variable stopped_;
+    bool stopping_ = false;
+    std::unordered_set<int> open_;
+    std::vector<std::thread> threads_;
+    std::atomic<int> connections_{0}, requests_{0};
+    std::thread acceptor_;
+};

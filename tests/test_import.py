@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+
+import pytest
+
+# The import that counts is the one of a fresh process in which nothing has decided about the GIL yet.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHON_GIL"}
+
+
+def run_fresh(code: str) -> str:
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_import_warns_of_nothing() -> None:
+    assert run_fresh("import offgil, offgil._core; print(offgil.__version__)")
+
+
+@pytest.mark.skipif(
+    not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this interpreter cannot run without its GIL"
+)
+def test_import_leaves_the_gil_off() -> None:
+    assert run_fresh("import offgil, offgil._core, sys; print(sys._is_gil_enabled())") == "False"
