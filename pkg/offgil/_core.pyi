@@ -2,6 +2,8 @@
 Native core of offgil: HTTP on libcurl and result stores. Use the offgil package instead.
 """
 
+from typing import Any
+
 class Response:
     """A complete response as the native core holds it."""
 
@@ -79,3 +81,73 @@ class Batch:
 
     def close(self) -> None:
         """Drop what is in flight and end the connections."""
+
+def declares_free_threading(module: object) -> bool | None:
+    """
+    Whether an extension module declared that it needs no GIL; None where that cannot be known.
+    """
+
+class SharedTableStats:
+    """Counters of a SharedTable."""
+
+    @property
+    def entries(self) -> int: ...
+    @property
+    def puts(self) -> int: ...
+    @property
+    def takes(self) -> int: ...
+    @property
+    def waiters(self) -> int: ...
+
+class SharedTable:
+    """
+    The native part of offgil.SharedStateStore; offgil.ResultStore says what each method does.
+
+    Thread-safety: safe on shared objects.
+    """
+
+    def __init__(self) -> None: ...
+    def put(
+        self, key: str, value: Any, *, priority: int = 0, topic: str | None = None, if_absent: bool = False
+    ) -> bool:
+        """
+        Publish a result and wake whoever waits for it; False only if if_absent found one.
+        """
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The result, or default if there is none."""
+
+    def wait(self, key: str, timeout: float | None = None) -> Any:
+        """Return the result, parking until it is there; it stays in the store."""
+
+    def pop(self, key: str, default: Any = ..., *, timeout: float | None = 0) -> Any:
+        """Remove and return the result, waiting up to timeout seconds for it."""
+
+    def take(self, topic: str | None = None, timeout: float | None = None) -> tuple[str, Any]:
+        """
+        Remove and return one (key, result) of topic: highest priority first, then the oldest.
+        """
+
+    def clear(self) -> None:
+        """Remove every result."""
+
+    def close(self) -> None:
+        """Drop the results, wake every waiter with Closed, refuse further use."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether close() was called."""
+
+    def __getitem__(self, key: str, /) -> Any: ...
+    def __setitem__(self, key: str, value: Any, /) -> None: ...
+    def __delitem__(self, key: str, /) -> None: ...
+    def __contains__(self, key: object, /) -> bool: ...
+    def __len__(self) -> int: ...
+    def key_list(self) -> list[str]:
+        """The keys as they are now."""
+
+    def counters(self) -> SharedTableStats:
+        """Counters, read without a lock."""
+
+def after_fork_in_child() -> None:
+    """Makes the tables of the parent process unusable in this one."""

@@ -5,19 +5,16 @@
 // Every lock of the table is taken and released by an attached thread, within a few dozen instructions that
 // call no Python; only the sleep of a waiter is detached, and it holds no lock.  Three things follow.
 //
-// - Blocking on such a lock while attached delays no stop-the-world: its holder is attached too, so the stop
-// has to
-//   wait for the holder anyway, and once that one is done the lock is free.  (With a GIL there is no second
-//   attached thread, and the locks are never contended.)  Detaching first would cost more than the wait and
-//   gain nothing.
-// - Attaching while holding one would deadlock: the stop waits for a thread blocked on the lock, which waits
-// for us,
-//   who wait for the stop to end.  The table gives us no opportunity: it calls nothing of ours under a lock
-//   but the copy of a value, which is Py_INCREF.
-// - The collector may read the table without a lock.  While it traverses, every other thread is detached or
-// stopped at
-//   a point where Python code may run, and at neither is a lock held.  It must not even try to lock: nothing
-//   is gained.
+// Blocking on such a lock while attached delays no stop-the-world: its holder is attached too, so the stop
+// has to wait for the holder anyway, and then the lock is free.  (With a GIL there is no second attached
+// thread, and the locks are never contended.)  Detaching first would cost more than the wait.
+//
+// Attaching while holding one would deadlock: the stop waits for a thread blocked on the lock, which waits
+// for us, who wait for the stop to end.  The table gives us no opportunity: it calls nothing of ours under a
+// lock but the copy of a value, which is Py_INCREF.
+//
+// The collector reads the table without a lock.  While it traverses, every other thread is detached or
+// stopped where Python code may run, and at neither place does a thread hold one.
 #include <nanobind/nanobind.h>
 
 #include <algorithm>
@@ -259,8 +256,7 @@ class SharedStore {
         if (!ours())
             raise("StoreUnavailable",
                   "this shared-state store belongs to the process that made it, and this is a forked child: "
-                  "make the "
-                  "store in the child, or share one between processes with open_store(\"managed\")");
+                  "make a store here, or share one between processes with open_store(\"managed\")");
         return table_;
     }
 

@@ -1,9 +1,8 @@
-"""Both stores, and threads that start together."""
+"""Both stores, and threads that race each other."""
 
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -35,31 +34,10 @@ def store(kind: str) -> Iterator[ResultStore]:
 
 
 @pytest.fixture
-def in_parallel() -> Iterator[InParallel]:
-    # Fresh threads, so that threads start and end during the tests; a short switch interval finds on a GIL
-    # build the races that a free-threaded one has by nature.
-    def run(*bodies: Callable[[], object]) -> list[object]:
-        start = threading.Barrier(len(bodies))
-        results: list[object] = [None] * len(bodies)
-        errors: list[BaseException] = []
-
-        def work(i: int) -> None:
-            try:
-                start.wait()
-                results[i] = bodies[i]()
-            except BaseException as exc:
-                errors.append(exc)
-
-        threads = [threading.Thread(target=work, args=(i,)) for i in range(len(bodies))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if errors:
-            raise errors[0]
-        return results
-
+def in_parallel(barrier_threads: Callable[..., list[object]]) -> Iterator[InParallel]:
+    """Run each function in a fresh thread, all let go at once; return what they returned."""
+    # A short switch interval finds on a GIL build the races that a free-threaded one has by nature.
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
-    yield run
+    yield lambda *bodies: barrier_threads(len(bodies), lambda i: bodies[i]())
     sys.setswitchinterval(interval)

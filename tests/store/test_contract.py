@@ -17,7 +17,10 @@ from offgil import Closed, ResultStore, StoreTimeout
 
 
 def until_parked(store: ResultStore, count: int = 1) -> None:
+    # Generous: it only turns a waiter that died into a failure instead of a hang.
+    limit = time.monotonic() + 30
     while store.stats().waiters < count:
+        assert time.monotonic() < limit, f"{store.stats().waiters} of {count} waiters are parked"
         time.sleep(0.001)
 
 
@@ -31,11 +34,12 @@ def in_background(fn: Callable[[], object]) -> Callable[[], object]:
         except BaseException as exc:
             outcome.append(exc)
 
-    thread = threading.Thread(target=work)
+    thread = threading.Thread(target=work, daemon=True)
     thread.start()
 
     def join() -> object:
-        thread.join()
+        thread.join(60)
+        assert outcome, "the call is still waiting"
         if isinstance(outcome[0], BaseException):
             raise outcome[0]
         return outcome[0]

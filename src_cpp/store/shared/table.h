@@ -9,7 +9,7 @@
 // === Waiting ===
 //
 // A waiter registers under the very lock under which it saw that nothing is there, so no publication falls
-// between. The publisher hands the result over: it unlinks the waiter, fills in the result and wakes it.  A
+// between.  The publisher hands the result over: it unlinks the waiter, fills in the result and wakes it.  A
 // woken thread thus takes no lock and cannot find its result gone again.  Key waiters register in the key's
 // shard; takers in their topic, where the check and the registration lie under different locks.  There, both
 // sides first announce and then look (sequentially consistent): the taker counts itself in Topic::parked,
@@ -24,7 +24,7 @@
 // === Exact order in take() ===
 //
 // The order is over all shards, so take() holds the locks of all shards that have entries of the topic while
-// it picks. Topic::shards names a superset; it is read again once they are held, and if it grew, take()
+// it picks.  Topic::shards names a superset; it is read again once they are held, and if it grew, take()
 // starts over with the larger set.  At that instant nothing outside the set exists.  With a short backlog
 // these are one or two locks.
 //
