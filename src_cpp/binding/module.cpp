@@ -4,7 +4,8 @@
 NB_MODULE(_core, m) {
     m.doc() = "Native core of offgil: HTTP on libcurl and result stores. Use the offgil package instead.";
 #ifdef NDEBUG
-    // A daemon thread parked in a store when the interpreter exits keeps that store alive, which is no leak of ours.
+    // A daemon thread parked in a store when the interpreter exits keeps that store alive, which is no leak
+    // of ours.
     nanobind::set_leak_warnings(false);
 #endif
     offgil::binding::bind_signals(m);

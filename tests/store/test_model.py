@@ -101,6 +101,6 @@ class Beside(RuleBasedStateMachine):
 def test_beside_a_model(kind: str, store: ResultStore) -> None:
     # `store` is there for its skip only: each run of the machine makes one of its own.
     run_state_machine_as_test(
-        lambda: Beside(kind),
+        lambda: Beside(kind),  # type: ignore[arg-type]  # any factory will do
         settings=settings(max_examples=30, stateful_step_count=40, deadline=None, database=None),
     )
