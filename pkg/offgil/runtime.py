@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from offgil.errors import UnknownKind
 
-__all__ = ["Decision", "Interpreter", "decide_store", "decide_workers", "describe", "interpreter"]
+__all__ = ["Decision", "Interpreter", "decide_store", "decide_workers", "interpreter"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ _TITLES = {"shared": "shared-state", "managed": "managed-dict"}
 
 @dataclass(frozen=True, slots=True)
 class Interpreter:
-    """What this interpreter is and how its GIL stands now.
+    """What this interpreter is and how its GIL stands now; ``str(interpreter)`` is one line for people.
 
     Attributes:
         version: ``"3.13.2"``.
@@ -60,6 +60,10 @@ class Interpreter:
     gil_enabled: bool
     gil_cause: str
     suspects: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        build = "free-threaded" if self.free_threaded_build else "standard"
+        return f"{self.implementation} {self.version}, {build} build, GIL {'on' if self.gil_enabled else 'off'}"
 
 
 def interpreter() -> Interpreter:
@@ -127,20 +131,6 @@ def decide_workers(kind: str = "auto") -> Decision:
     if now.free_threaded_build:
         return Decision("processes", now.gil_cause)
     return Decision("processes", "this interpreter has a GIL, so only processes run Python code in parallel")
-
-
-def describe() -> str:
-    """Return one line for people: this interpreter, and what would be chosen in it now and why.
-
-    Thread-safety: safe on shared objects.
-    """
-    now = interpreter()
-    build = "free-threaded" if now.free_threaded_build else "standard"
-    gil = "on" if now.gil_enabled else "off"
-    store, workers = decide_store(), decide_workers()
-    kinds = f"{_TITLES[store.kind]} store and {workers.kind}"
-    reasons = dict.fromkeys((store.reason, workers.reason))  # often one and the same
-    return f"{now.implementation} {now.version} ({build} build, GIL {gil}): {kinds}, because {'; '.join(reasons)}"
 
 
 def _forced(kind: str, variable: str, known: tuple[str, ...]) -> Decision | None:

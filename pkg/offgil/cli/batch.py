@@ -22,7 +22,7 @@ from offgil.cli.progress import progress
 from offgil.client import Client
 from offgil.errors import OffgilError
 from offgil.retry import Retry
-from offgil.runtime import describe
+from offgil.runtime import decide_store, decide_workers, interpreter
 
 __all__ = ["batch"]
 
@@ -114,7 +114,9 @@ def _report(summary: Summary) -> str:
             f"  answered   {summary.ok:,} ok, {summary.failed:,} failed, {summary.retried:,} sent again",
             f"  skipped    {summary.skipped:,} answered by an earlier run{earlier}",
             f"  latency    {quantiles}",
-            f"  runtime    {describe()}",
+            f"  runtime    {interpreter()}",
+            f"  store      {decide_store()}",
+            f"  workers    {decide_workers()}",
             f"  results    {summary.results}",
         ]
     )
