@@ -28,7 +28,9 @@ void bind_signals(nb::module_ &) {
     nb::module_::import_("os").attr("register_at_fork")(nb::arg("after_in_child") = adopt);
 }
 
-bool on_main_thread() { return PyThread_get_thread_ident() == main_thread.load(std::memory_order_relaxed); }
+bool on_main_thread() {
+    return PyThread_get_thread_ident() == main_thread.load(std::memory_order_relaxed);
+}
 
 net::Interrupt signal_check() {
     if (!on_main_thread()) return {};
