@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self, Unpack, cast
 
 from offgil import _core
 from offgil.errors import InvalidURL, RequestError
@@ -15,6 +15,7 @@ from offgil.request import (
     HeaderTypes,
     ParamTypes,
     Request,
+    RequestOptions,
     Unset,
     encode_body,
     encode_headers,
@@ -91,17 +92,7 @@ class Client:
             self._limits if isinstance(timeout, Unset) else limits_of(timeout),
         )
 
-    def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        params: ParamTypes | None = None,
-        headers: HeaderTypes | None = None,
-        json: Any = None,
-        content: Content | None = None,
-        timeout: Timeout | float | Unset | None = UNSET,
-    ) -> Response:
+    def request(self, method: str, url: str, **options: Unpack[RequestOptions]) -> Response:
         """Send one request and return its whole answer.
 
         Args:
@@ -118,34 +109,33 @@ class Client:
             InvalidURL: the URL cannot be parsed.
             Closed: the client is or was closed meanwhile.
         """
-        encoded = self._encode(method, url, params, headers, json, content, timeout)
-        return cast(Response, self._core.request(*encoded))
+        return cast(Response, self._core.request(*self._encode(method, url, **options)))
 
-    def get(self, url: str, **options: Any) -> Response:
+    def get(self, url: str, **options: Unpack[RequestOptions]) -> Response:
         """Send a GET request; options as for :meth:`request`."""
-        return cast(Response, self._core.request(*self._encode("GET", url, **options)))
+        return self.request("GET", url, **options)
 
-    def head(self, url: str, **options: Any) -> Response:
+    def head(self, url: str, **options: Unpack[RequestOptions]) -> Response:
         """Send a HEAD request; options as for :meth:`request`."""
         return self.request("HEAD", url, **options)
 
-    def options(self, url: str, **options: Any) -> Response:
+    def options(self, url: str, **options: Unpack[RequestOptions]) -> Response:
         """Send an OPTIONS request; options as for :meth:`request`."""
         return self.request("OPTIONS", url, **options)
 
-    def delete(self, url: str, **options: Any) -> Response:
+    def delete(self, url: str, **options: Unpack[RequestOptions]) -> Response:
         """Send a DELETE request; options as for :meth:`request`."""
         return self.request("DELETE", url, **options)
 
-    def post(self, url: str, **options: Any) -> Response:
+    def post(self, url: str, **options: Unpack[RequestOptions]) -> Response:
         """Send a POST request; options as for :meth:`request`."""
         return self.request("POST", url, **options)
 
-    def put(self, url: str, **options: Any) -> Response:
+    def put(self, url: str, **options: Unpack[RequestOptions]) -> Response:
         """Send a PUT request; options as for :meth:`request`."""
         return self.request("PUT", url, **options)
 
-    def patch(self, url: str, **options: Any) -> Response:
+    def patch(self, url: str, **options: Unpack[RequestOptions]) -> Response:
         """Send a PATCH request; options as for :meth:`request`."""
         return self.request("PATCH", url, **options)
 

@@ -6,13 +6,13 @@ import json as jsonlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from offgil.errors import InvalidURL
 from offgil.timeouts import Timeout
 
-__all__ = ["Content", "HeaderTypes", "ParamTypes", "Request"]
+__all__ = ["Content", "HeaderTypes", "ParamTypes", "Request", "RequestOptions"]
 
 Scalar = str | int | float | bool | None
 HeaderTypes = Mapping[str, str] | Sequence[tuple[str, str]]
@@ -30,6 +30,16 @@ UNSET = Unset()
 _SAFE_IN_URL = "/?#[]@!$&'()*+,;=:%~"
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _NEEDS_QUOTING = re.compile(r"[^\x21-\x7e]")
+
+
+class RequestOptions(TypedDict, total=False):
+    """The keyword arguments that every request of a :class:`Client` takes; see :meth:`Client.request`."""
+
+    params: ParamTypes | None
+    headers: HeaderTypes | None
+    json: Any
+    content: Content | None
+    timeout: Timeout | float | Unset | None
 
 
 @dataclass(slots=True)
