@@ -83,9 +83,10 @@ def _pair(make: bool) -> list[Column]:
     for a, b in pairs:
         if a.comparable(b):
             return [Column(gil, a), Column(free_threaded, b)]
-    print(*errors, sep="\n", file=sys.stderr)
-    reasons = ["no two of one version and equal flags on PATH or in the cache"]
-    reason = "; ".join(reasons + [error.splitlines()[0] for error in errors])
+    for message in errors:
+        print(message, file=sys.stderr)
+    first_lines = [message.splitlines()[0] for message in errors]
+    reason = "; ".join(["no two of one version and equal flags on PATH or in the cache", *first_lines])
     return [Column(gil, None, reason), Column(free_threaded, None, reason)]
 
 

@@ -39,6 +39,7 @@ INTERPRETER = {
 }
 
 APT_TIMEOUT = 900
+_QUIETLY = ("env", "DEBIAN_FRONTEND=noninteractive")
 
 
 def ensure(*groups: dict[str, str]) -> None:
@@ -69,27 +70,26 @@ def _installed(names: Iterable[str]) -> set[str]:
 def _install(missing: list[str]) -> None:
     install = ["apt-get", "install", "--yes", "--no-install-recommends", *missing]
     log = LOGS / "apt.log"
-    env = {"DEBIAN_FRONTEND": "noninteractive"}
     root = _become_root(" ".join(install))
     print(f"installing with apt: {' '.join(missing)}", file=sys.stderr, flush=True)
     try:
-        run([*root, *install], log=log, timeout=APT_TIMEOUT, env=env)
+        run([*root, *install], log=log, timeout=APT_TIMEOUT)
     except StepFailed:
         # No list of packages yet, or an old one.
-        run([*root, "apt-get", "update"], log=log, timeout=APT_TIMEOUT, env=env)
-        run([*root, *install], log=log, timeout=APT_TIMEOUT, env=env)
+        run([*root, "apt-get", "update"], log=log, timeout=APT_TIMEOUT)
+        run([*root, *install], log=log, timeout=APT_TIMEOUT)
 
 
 def _become_root(command: str) -> list[str]:
     if os.geteuid() == 0:
-        return []
+        return list(_QUIETLY)
     if shutil.which("sudo") is None:
         raise StepFailed(f"this needs root, and there is no sudo.  As root: apt-get update && {command}")
     # `run` gives no terminal to its child, so the password is asked for here, where there is one.
     ask = ["sudo", "--validate"] if sys.stdin.isatty() else ["sudo", "--non-interactive", "true"]
     if subprocess.run(ask, check=False).returncode != 0:
         raise StepFailed(f"sudo was refused.  As root: apt-get update && {command}")
-    return ["sudo", "--preserve-env=DEBIAN_FRONTEND", "--non-interactive"]
+    return ["sudo", "--non-interactive", *_QUIETLY]
 
 
 def main() -> int:

@@ -59,7 +59,8 @@ def run(
                 stderr=subprocess.STDOUT,
                 cwd=cwd,
                 env=clean_environment(env),
-                start_new_session=True,
+                # A group, to kill all of it; no session, in which sudo would not know its user again.
+                process_group=0,
             )
         except OSError as error:
             raise StepFailed(f"{words[0]} could not be started: {error}") from error
