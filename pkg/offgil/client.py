@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self, Unpack, cast
 
-from offgil import _core
+from offgil import __version__, _core
 from offgil.errors import InvalidURL, RequestError
 from offgil.request import (
     UNSET,
@@ -58,8 +58,6 @@ class Client:
         timeout: Timeout | float | None = Timeout(),  # noqa: B008 (immutable)
         verify: bool | str = True,
     ) -> None:
-        from offgil import __version__
-
         self._base_url = base_url.rstrip("/")
         self._params = encode_params(params)
         self._limits = limits_of(timeout)
