@@ -47,6 +47,28 @@ void kill_and_wait(pid_t pid) {
     waitpid(pid, nullptr, 0);
 }
 
+/// Little but locking: a kill mostly lands inside a lock.
+void hammer_locks(Store &store, Board &board, std::uint32_t slot, std::uint32_t seed) {
+    std::mt19937 random(seed);
+    std::string keys[16];
+    for (std::string &key : keys) key = name("key", random() % 12);
+    const std::string value = stamped(seed, 3'000);
+    for (;; board.steps[slot].fetch_add(1)) {
+        Fetched out;
+        std::string taken;
+        Outcome outcome = Outcome::Absent;
+        try {
+            put(store, keys[random() % 16], value, static_cast<std::uint8_t>(random() % 64));
+            outcome = random() % 2 ? store.get(keys[random() % 16], true, out) : store.take({}, taken, out);
+        } catch (const Error &error) {
+            if (error.kind() != ErrorKind::Full) board.errors.fetch_add(1);
+        }
+        // Comparing takes longer than the locks, so not each time.
+        if (outcome == Outcome::Done && random() % 16 == 0 && !is_stamped(text(out)))
+            board.torn.fetch_add(1);
+    }
+}
+
 void hammer(Store &store, Board &board, std::uint32_t slot, std::uint32_t seed) {
     std::mt19937 random(seed);
     for (std::uint32_t i = 0;; ++i) {
@@ -84,12 +106,12 @@ TEST_CASE("managed kill: survivors go on, whatever a killed process was doing") 
     std::vector<pid_t> pids(children);
     const auto start = [&](std::uint32_t slot) {
         const std::uint32_t seed = static_cast<std::uint32_t>(random());
-        pids[slot] = fork_child([&, slot, seed] { hammer(store, board, slot, seed); });
+        pids[slot] = fork_child([&, slot, seed] { (slot ? hammer_locks : hammer)(store, board, slot, seed); });
     };
     for (std::uint32_t slot = 0; slot < children; ++slot) start(slot);
     std::uint32_t stuck = 0;
     for (std::uint32_t i = 0; i < kills && !stuck; ++i) {
-        usleep(static_cast<useconds_t>(random() % 2'000));
+        usleep(static_cast<useconds_t>(random() % 1'000));
         const std::uint32_t victim = static_cast<std::uint32_t>(random() % children);
         kill_and_wait(pids[victim]);
         // Each survivor finishes another operation.
