@@ -29,6 +29,7 @@ Network errors carry httpx's names and nesting, so that code written for httpx r
     │   └── HTTPStatusError
     ├── InvalidURL              (also ValueError)
     ├── Closed                  (also RuntimeError)
+    ├── UnknownKind             (also ValueError)
     └── StoreError
         ├── StoreTimeout        (also TimeoutError)
         ├── StoreFull
@@ -74,6 +75,7 @@ __all__ = [
     "TimeoutException",
     "TooManyRedirects",
     "TransportError",
+    "UnknownKind",
     "UnsupportedProtocol",
     "WriteError",
     "WriteTimeout",
@@ -178,6 +180,10 @@ class InvalidURL(OffgilError, ValueError):
 
 class Closed(OffgilError, RuntimeError):
     """The client or store was closed, before the call or while it waited."""
+
+
+class UnknownKind(OffgilError, ValueError):
+    """There is no store, or no kind of workers, of the name that an argument or the environment gives."""
 
 
 class StoreError(OffgilError):

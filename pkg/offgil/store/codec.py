@@ -21,7 +21,6 @@ from __future__ import annotations
 import pickle
 import struct
 import sys
-from collections.abc import Buffer
 from typing import TYPE_CHECKING, Any
 
 from offgil.errors import CodecError, StoreCorrupted
@@ -39,7 +38,7 @@ _HEAD = struct.Struct("<I")
 _ALIGNMENT = 64
 
 
-def encode(key: str, value: Any) -> tuple[int, Buffer, Buffer]:
+def encode(key: str, value: Any) -> tuple[int, Any, Any]:
     """Encode ``value``: the codec and two buffers whose bytes follow each other in the store.
 
     Args:
@@ -96,7 +95,7 @@ def decode(key: str, codec: int, data: bytearray) -> Any:
         raise CodecError(f"the value of key {key!r} cannot be unpickled here: {type(exc).__name__}: {exc}") from exc
 
 
-def _encode_array(array: np.ndarray[Any, Any]) -> tuple[int, Buffer, Buffer]:
+def _encode_array(array: np.ndarray[Any, Any]) -> tuple[int, Any, Any]:
     order = "F" if array.flags.fnc else "C"
     text = f"{array.dtype.str} {order} {' '.join(map(str, array.shape))}".encode()
     used = _HEAD.size + len(text)

@@ -1,0 +1,64 @@
+"""Result stores: one contract, :class:`ResultStore`, and :func:`open_store`, which chooses one."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from offgil.errors import StoreUnavailable
+from offgil.runtime import decide_store
+from offgil.store.base import ResultStore, StoreStats
+from offgil.store.shared import SharedStateStore
+
+if TYPE_CHECKING:
+    from offgil.store.managed import ManagedDictStore
+
+__all__ = ["ManagedDictStore", "ResultStore", "SharedStateStore", "StoreStats", "open_store"]
+
+
+def open_store(
+    kind: str = "auto", *, max_bytes: int = 1 << 30, max_entries: int | None = None
+) -> ResultStore:
+    """Make a result store.
+
+    Args:
+        kind: ``"shared"``: for threads of this process, by reference.  ``"managed"``: for processes of this machine,
+            in shared memory.  ``"auto"``: what ``OFFGIL_STORE`` says, else the faster one for this interpreter as it
+            is now; ``store.decision`` says which and why.
+        max_bytes: size of the managed-dict store's memory.  The shared-state store keeps references and has no bound.
+        max_entries: the managed-dict store's bound on results; ``None`` for none but memory.
+
+    Raises:
+        UnknownKind: ``kind`` or ``OFFGIL_STORE`` names no store.
+        StoreUnavailable: this platform does not have that kind of store.
+
+    Thread-safety: safe on shared objects.
+    """
+    if "://" in kind:
+        raise StoreUnavailable(
+            f"this version of offgil has no store for {kind!r}: known kinds are 'auto', 'shared' and 'managed'"
+        )
+    decision = decide_store(kind)
+    if decision.kind == "shared":
+        return SharedStateStore(decision=decision)
+    store = _managed_class()(max_bytes=max_bytes, max_entries=max_entries)
+    store.decision = decision
+    return store
+
+
+def _managed_class() -> type[ManagedDictStore]:
+    if sys.platform != "linux":
+        raise StoreUnavailable(
+            f"the managed-dict store needs Linux (memfd, futexes, robust mutexes) and this is {sys.platform}: use "
+            "open_store('shared'), which threads of one process share"
+        )
+    from offgil.store.managed import ManagedDictStore
+
+    return ManagedDictStore
+
+
+def __getattr__(name: str) -> Any:
+    # Imported at first use: the module maps what only Linux has.
+    if name == "ManagedDictStore":
+        return _managed_class()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,90 @@
+// An intrusive chained hash table: it owns nothing and, once grown, allocates nothing.
+#pragma once
+
+#include <cstddef>
+#include <string_view>
+#include <vector>
+
+namespace offgil::store {
+
+/// T has `std::size_t hash`, `T *next_in_bucket` and `std::string_view key() const`.  Several items may have
+/// one key; they are found in the order of their insertion.  Not synchronised: the owner's lock guards it.
+template <class T>
+class HashIndex {
+  public:
+    std::size_t size() const noexcept { return size_; }
+    bool empty() const noexcept { return size_ == 0; }
+
+    T *find(std::size_t hash, std::string_view key) const noexcept {
+        return buckets_.empty() ? nullptr : first_match(buckets_[hash & mask()], hash, key);
+    }
+
+    /// The next item with the same key.
+    T *find_next(const T *item) const noexcept {
+        return first_match(item->next_in_bucket, item->hash, item->key());
+    }
+
+    /// Makes room for one more item.  The only call that can throw, so callers make it before they change
+    /// anything.
+    void reserve_one() {
+        if (size_ < buckets_.size()) return;
+        std::vector<T *> old(buckets_.empty() ? 8 : buckets_.size() * 2);
+        old.swap(buckets_);
+        for (T *item : old)
+            while (item) {
+                T *next = item->next_in_bucket;
+                append(item);
+                item = next;
+            }
+    }
+
+    void insert(T *item) noexcept {
+        append(item);
+        ++size_;
+    }
+
+    void remove(T *item) noexcept {
+        T **link = &buckets_[item->hash & mask()];
+        while (*link != item) link = &(*link)->next_in_bucket;
+        *link = item->next_in_bucket;
+        --size_;
+    }
+
+    /// `fn` may destroy the item that it is given.
+    template <class Fn>
+    void for_each(Fn &&fn) const {
+        for (T *item : buckets_)
+            while (item) {
+                T *next = item->next_in_bucket;
+                fn(item);
+                item = next;
+            }
+    }
+
+    /// Forgets all items and gives the buckets' memory back.
+    void reset() noexcept {
+        std::vector<T *>().swap(buckets_);
+        size_ = 0;
+    }
+
+  private:
+    static T *first_match(T *item, std::size_t hash, std::string_view key) noexcept {
+        while (item && !(item->hash == hash && item->key() == key)) item = item->next_in_bucket;
+        return item;
+    }
+
+    /// At the tail, which keeps equal keys first in, first out.  Chains are one item long on average.
+    void append(T *item) noexcept {
+        T **link = &buckets_[item->hash & mask()];
+        while (*link) link = &(*link)->next_in_bucket;
+        *link = item;
+        item->next_in_bucket = nullptr;
+    }
+
+    std::size_t mask() const noexcept { return buckets_.size() - 1; }
+
+    std::vector<T *> buckets_;  ///< a power of two of chains
+    std::size_t size_ = 0;
+};
+
+}  // namespace offgil::store
