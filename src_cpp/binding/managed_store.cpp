@@ -2,14 +2,16 @@
 //
 // === Attached or detached ===
 //
-// A small value needs one lock for some hundred nanoseconds, about what a detach costs.  So the call tries it attached
-// first, without ever waiting (Mode::Try), and only detaches to do it again if the lock was taken, or for a large value,
-// or to park.  No lock is held while Python runs: what a lock guards is copied into buffers of ours, or pinned.
+// A small value needs one lock for some hundred nanoseconds, about what a detach costs.  So the call tries it
+// attached first, without ever waiting (Mode::Try), and only detaches to do it again if the lock was taken,
+// or for a large value, or to park.  No lock is held while Python runs: what a lock guards is copied into
+// buffers of ours, or pinned.
 //
 // === Encoding ===
 //
-// The types that every program stores are encoded here; for all others the two functions of offgil.store.codec are
-// called, attached and with no lock held.  Codecs below kFirstPythonCodec are ours, the rest are theirs.
+// The types that every program stores are encoded here; for all others the two functions of
+// offgil.store.codec are called, attached and with no lock held.  Codecs below kFirstPythonCodec are ours,
+// the rest are theirs.
 #include <unistd.h>
 
 #include <cmath>
@@ -34,7 +36,9 @@ namespace {
 
 enum Codec : std::uint8_t { kNone, kFalse, kTrue, kInt, kFloat, kBytes, kStr, kFirstPythonCodec = 16 };
 
-nb::object errors() { return nb::module_::import_("offgil.errors"); }
+nb::object errors() {
+    return nb::module_::import_("offgil.errors");
+}
 
 void translate(const std::exception_ptr &pointer, void *) {
     try {
@@ -42,11 +46,21 @@ void translate(const std::exception_ptr &pointer, void *) {
     } catch (const managed::Error &error) {
         const char *name = nullptr;
         switch (error.kind()) {
-            case managed::ErrorKind::Closed: name = "Closed"; break;
-            case managed::ErrorKind::Full: name = "StoreFull"; break;
-            case managed::ErrorKind::Corrupted: name = "StoreCorrupted"; break;
-            case managed::ErrorKind::Unavailable: name = "StoreUnavailable"; break;
-            case managed::ErrorKind::KeyTooLong: name = "KeyTooLong"; break;
+            case managed::ErrorKind::Closed:
+                name = "Closed";
+                break;
+            case managed::ErrorKind::Full:
+                name = "StoreFull";
+                break;
+            case managed::ErrorKind::Corrupted:
+                name = "StoreCorrupted";
+                break;
+            case managed::ErrorKind::Unavailable:
+                name = "StoreUnavailable";
+                break;
+            case managed::ErrorKind::KeyTooLong:
+                name = "KeyTooLong";
+                break;
         }
         PyErr_SetString(nb::object(errors().attr(name)).ptr(), error.what());
     }
@@ -54,7 +68,7 @@ void translate(const std::exception_ptr &pointer, void *) {
 
 /// The UTF-8 form of a str, which it borrows from the str if it can.
 class Utf8 {
- public:
+  public:
     Utf8(nb::handle text, const char *what) {
         if (!PyUnicode_Check(text.ptr())) {
             PyErr_Format(PyExc_TypeError, "%s must be a str, not %s", what, Py_TYPE(text.ptr())->tp_name);
@@ -74,7 +88,7 @@ class Utf8 {
     }
     operator std::string_view() const { return view_; }
 
- private:
+  private:
     nb::object own_;
     std::string_view view_;
 };
@@ -88,7 +102,7 @@ nb::object to_str(std::string_view utf8) {
 
 /// The name of a topic, or nothing for None.
 class TopicName {
- public:
+  public:
     explicit TopicName(nb::handle topic) {
         if (!topic.is_none()) name_.emplace(topic, "a topic");
     }
@@ -96,7 +110,7 @@ class TopicName {
         return name_ ? std::optional<std::string_view>(*name_) : std::nullopt;
     }
 
- private:
+  private:
     std::optional<Utf8> name_;
 };
 
@@ -106,7 +120,8 @@ std::int64_t deadline_of(nb::handle timeout) {
     const double seconds = PyFloat_AsDouble(timeout.ptr());
     if (seconds == -1.0 && PyErr_Occurred()) throw nb::python_error();
     if (!(seconds >= 0)) {
-        PyErr_Format(PyExc_ValueError, "timeout must be None or a number of seconds from 0, not %R", timeout.ptr());
+        PyErr_Format(PyExc_ValueError, "timeout must be None or a number of seconds from 0, not %R",
+                     timeout.ptr());
         throw nb::python_error();
     }
     if (seconds > 1e9) return managed::kNoDeadline;
@@ -118,8 +133,9 @@ bool signalled(void *) {
     return PyErr_CheckSignals() != 0;
 }
 
-/// Python handles signals on the main thread only, but the kernel may deliver them to any: so the main thread looks
-/// every 50 ms.  Other threads stay detached to the end, also while the interpreter goes away under them.
+/// Python handles signals on the main thread only, but the kernel may deliver them to any: so the main thread
+/// looks every 50 ms.  Other threads stay detached to the end, also while the interpreter goes away under
+/// them.
 managed::Interrupt interrupt() {
     if (gettid() != getpid()) return {};
     return {signalled, nullptr, 50'000'000};
@@ -131,12 +147,15 @@ void expect_object(const nb::object &object) {
 
 /// A value as bytes, which stay valid as long as this does.
 class Encoded {
- public:
+  public:
     Encoded(nb::handle key, nb::handle value, nb::handle encode) {
         PyObject *const v = value.ptr();
-        if (v == Py_None) set(kNone, nullptr, 0);
-        else if (v == Py_True || v == Py_False) set(v == Py_True ? kTrue : kFalse, nullptr, 0);
-        else if (PyBytes_CheckExact(v)) set(kBytes, PyBytes_AS_STRING(v), PyBytes_GET_SIZE(v));
+        if (v == Py_None)
+            set(kNone, nullptr, 0);
+        else if (v == Py_True || v == Py_False)
+            set(v == Py_True ? kTrue : kFalse, nullptr, 0);
+        else if (PyBytes_CheckExact(v))
+            set(kBytes, PyBytes_AS_STRING(v), PyBytes_GET_SIZE(v));
         else if (!(PyUnicode_CheckExact(v) && set_str(v)) && !(PyLong_CheckExact(v) && set_int(v)) &&
                  !(PyFloat_CheckExact(v) && set_float(v)))
             set_other(key, value, encode);
@@ -151,7 +170,7 @@ class Encoded {
     std::uint8_t codec = kNone;
     std::span<const std::byte> head, body;
 
- private:
+  private:
     void set(std::uint8_t codec_, const void *data, Py_ssize_t size) {
         codec = codec_;
         head = {static_cast<const std::byte *>(data), static_cast<std::size_t>(size)};
@@ -159,8 +178,10 @@ class Encoded {
     bool set_str(PyObject *v) {
         Py_ssize_t size = 0;
         const char *data = PyUnicode_AsUTF8AndSize(v, &size);
-        if (data) set(kStr, data, size);
-        else PyErr_Clear();  // a lone surrogate: pickle can
+        if (data)
+            set(kStr, data, size);
+        else
+            PyErr_Clear();  // a lone surrogate: pickle can
         return data;
     }
     bool set_int(PyObject *v) {
@@ -216,9 +237,12 @@ nb::object decode_value(nb::handle key, Fetched &out, nb::handle decode) {
     const char *const data = reinterpret_cast<const char *>(value.data());
     nb::object object;
     switch (out.codec()) {
-        case kNone: return nb::none();
-        case kFalse: return nb::bool_(false);
-        case kTrue: return nb::bool_(true);
+        case kNone:
+            return nb::none();
+        case kFalse:
+            return nb::bool_(false);
+        case kTrue:
+            return nb::bool_(true);
         case kInt:
         case kFloat: {
             if (value.size() != 8) managed::fail_corrupted("a number does not have 8 bytes");
@@ -258,8 +282,9 @@ nb::object decode_value(nb::handle key, Fetched &out, nb::handle decode) {
 
 /// One handle; the methods of the Python class lie on top of it.
 class ManagedStore {
- public:
-    ManagedStore(std::shared_ptr<managed::Process> process, bool creator, nb::object encode, nb::object decode)
+  public:
+    ManagedStore(std::shared_ptr<managed::Process> process, bool creator, nb::object encode,
+                 nb::object decode)
         : store_(std::move(process), creator), encode_(std::move(encode)), decode_(std::move(decode)) {}
 
     bool put(nb::handle key, nb::handle value, long priority, nb::handle topic, bool if_absent) {
@@ -270,8 +295,9 @@ class ManagedStore {
         const Utf8 text(key, "a key");
         const TopicName name(topic);
         const Encoded encoded(key, value, encode_);
-        const managed::PutRequest request{text, encoded.codec, encoded.head, encoded.body,
-                                          static_cast<std::uint8_t>(priority), name, if_absent};
+        const managed::PutRequest request{
+            text, encoded.codec, encoded.head, encoded.body, static_cast<std::uint8_t>(priority),
+            name, if_absent};
         return run([&](Mode mode) { return store_.put(request, mode); }) == Outcome::Done;
     }
 
@@ -309,7 +335,8 @@ class ManagedStore {
 
     void remove(nb::handle key) {
         const Utf8 text(key, "a key");
-        if (run([&](Mode mode) { return store_.remove(text, mode); }) == Outcome::Absent) raise_key_error(key);
+        if (run([&](Mode mode) { return store_.remove(text, mode); }) == Outcome::Absent)
+            raise_key_error(key);
     }
 
     bool contains(nb::handle key) {
@@ -341,7 +368,7 @@ class ManagedStore {
     managed::Stats stats() const { return store_.stats(); }
     int fileno() const { return store_.fd(); }
 
- private:
+  private:
     template <typename Operation>
     static Outcome detached(Operation &&operation) {
         Outcome outcome{};
@@ -374,26 +401,29 @@ void bind_managed_store(nb::module_ &m) {
         .def_ro("takes", &managed::Stats::takes)
         .def_ro("waiters", &managed::Stats::waiters)
         .def_ro("repairs", &managed::Stats::repairs);
-    nb::class_<ManagedStore>(m, "ManagedStore", "A table in shared memory; use offgil.store.ManagedDictStore instead.")
+    nb::class_<ManagedStore>(m, "ManagedStore",
+                             "A table in shared memory; use offgil.store.ManagedDictStore instead.")
         .def_static(
             "create",
             [](std::uint64_t max_bytes, std::uint32_t max_entries, nb::object encode, nb::object decode) {
-                return new ManagedStore(managed::Process::create(max_bytes, max_entries), true, std::move(encode),
-                                        std::move(decode));
+                return new ManagedStore(managed::Process::create(max_bytes, max_entries), true,
+                                        std::move(encode), std::move(decode));
             },
             "max_bytes"_a, "max_entries"_a, "encode"_a, "decode"_a, nb::rv_policy::take_ownership)
         .def_static(
             "attach",
             [](int fd, nb::object encode, nb::object decode) {
-                return new ManagedStore(managed::Process::attach(fd), false, std::move(encode), std::move(decode));
+                return new ManagedStore(managed::Process::attach(fd), false, std::move(encode),
+                                        std::move(decode));
             },
             "fd"_a, "encode"_a, "decode"_a, nb::rv_policy::take_ownership)
-        .def("put", &ManagedStore::put, "key"_a, "value"_a.none(), "priority"_a, "topic"_a.none(), "if_absent"_a)
-        .def("get", &ManagedStore::get, "key"_a)
-        .def("wait", &ManagedStore::wait, "key"_a, "consume"_a, "timeout"_a.none(), "missing"_a)
-        .def("take", &ManagedStore::take, "topic"_a.none(), "timeout"_a.none(), "missing"_a)
-        .def("remove", &ManagedStore::remove, "key"_a)
-        .def("contains", &ManagedStore::contains, "key"_a)
+        .def("put", &ManagedStore::put, "key"_a.none(), "value"_a.none(), "priority"_a, "topic"_a.none(),
+             "if_absent"_a)
+        .def("get", &ManagedStore::get, "key"_a.none())
+        .def("wait", &ManagedStore::wait, "key"_a.none(), "consume"_a, "timeout"_a.none(), "missing"_a.none())
+        .def("take", &ManagedStore::take, "topic"_a.none(), "timeout"_a.none(), "missing"_a.none())
+        .def("remove", &ManagedStore::remove, "key"_a.none())
+        .def("contains", &ManagedStore::contains, "key"_a.none())
         .def("keys", &ManagedStore::keys)
         .def("clear", &ManagedStore::clear)
         .def("close", &ManagedStore::close)

@@ -13,7 +13,8 @@ namespace managed_test {
 
 using namespace offgil::store::managed;
 
-inline std::shared_ptr<Segment> make_segment(std::uint64_t max_bytes = 64 << 20, std::uint32_t max_entries = 1 << 14) {
+inline std::shared_ptr<Segment> make_segment(std::uint64_t max_bytes = 64 << 20,
+                                             std::uint32_t max_entries = 1 << 14) {
     return Segment::create(max_bytes, max_entries);
 }
 
@@ -66,7 +67,9 @@ inline bool is_stamped(std::string_view value) {
     return value == stamped(number, value.size());
 }
 
-inline std::int64_t in_ms(std::int64_t ms) { return monotonic_ns() + ms * 1'000'000; }
+inline std::int64_t in_ms(std::int64_t ms) {
+    return monotonic_ns() + ms * 1'000'000;
+}
 
 /// True if all memory of the data area can be had in one piece, so nothing leaked.
 inline bool all_memory_is_free(Store &store) {

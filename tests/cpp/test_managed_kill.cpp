@@ -64,8 +64,7 @@ void hammer_locks(Store &store, Board &board, std::uint32_t slot, std::uint32_t 
             if (error.kind() != ErrorKind::Full) board.errors.fetch_add(1);
         }
         // Comparing takes longer than the locks, so not each time.
-        if (outcome == Outcome::Done && random() % 16 == 0 && !is_stamped(text(out)))
-            board.torn.fetch_add(1);
+        if (outcome == Outcome::Done && random() % 16 == 0 && !is_stamped(text(out))) board.torn.fetch_add(1);
     }
 }
 
@@ -73,18 +72,26 @@ void hammer(Store &store, Board &board, std::uint32_t slot, std::uint32_t seed) 
     std::mt19937 random(seed);
     for (std::uint32_t i = 0;; ++i) {
         try {
-            const std::string key = name("key", random() % 12) +
-                                    (random() % 4 ? "" : " that is longer than a record has room for it inline");
+            const std::string key =
+                name("key", random() % 12) +
+                (random() % 4 ? "" : " that is longer than a record has room for it inline");
             const std::size_t size = random() % 4 ? random() % 300 : random() % 80'000;
             Fetched out;
             std::string taken;
             Outcome outcome = Outcome::Absent;
             switch (random() % 5) {
                 case 0:
-                case 1: put(store, key, stamped(i, size), static_cast<std::uint8_t>(random() % 64)); break;
-                case 2: outcome = store.get(key, random() % 2 == 0, out); break;
-                case 3: outcome = store.take({}, taken, out); break;
-                default: outcome = store.wait(key, true, out, monotonic_ns() + 30'000);
+                case 1:
+                    put(store, key, stamped(i, size), static_cast<std::uint8_t>(random() % 64));
+                    break;
+                case 2:
+                    outcome = store.get(key, random() % 2 == 0, out);
+                    break;
+                case 3:
+                    outcome = store.take({}, taken, out);
+                    break;
+                default:
+                    outcome = store.wait(key, true, out, monotonic_ns() + 30'000);
             }
             if (outcome == Outcome::Done && !is_stamped(text(out))) board.torn.fetch_add(1);
         } catch (const Error &error) {
@@ -106,7 +113,8 @@ TEST_CASE("managed kill: survivors go on, whatever a killed process was doing") 
     std::vector<pid_t> pids(children);
     const auto start = [&](std::uint32_t slot) {
         const std::uint32_t seed = static_cast<std::uint32_t>(random());
-        pids[slot] = fork_child([&, slot, seed] { (slot ? hammer_locks : hammer)(store, board, slot, seed); });
+        pids[slot] =
+            fork_child([&, slot, seed] { (slot ? hammer_locks : hammer)(store, board, slot, seed); });
     };
     for (std::uint32_t slot = 0; slot < children; ++slot) start(slot);
     std::uint32_t stuck = 0;
@@ -144,13 +152,14 @@ TEST_CASE("managed kill: survivors go on, whatever a killed process was doing") 
 TEST_CASE("managed kill: a dead owner of each lock is noticed and its lock repaired") {
     Store store(Process::create(64 << 20, 10'000), true);
     const Segment &segment = store.segment();
-    for (int i = 0; i < 500; ++i) put(store, std::to_string(i), stamped(static_cast<std::uint32_t>(i), 100), 0, "t");
+    for (int i = 0; i < 500; ++i)
+        put(store, std::to_string(i), stamped(static_cast<std::uint32_t>(i), 100), 0, "t");
     std::vector<Mutex *> locks{&segment.header().page_lock, &segment.header().topic_lock};
     for (std::uint32_t i = 0; i < segment.layout().shards; ++i) locks.push_back(&segment.shard(i).lock);
-    for (Mutex *lock : locks)
-        waitpid(fork_child([lock] { pthread_mutex_lock(&lock->native); }), nullptr, 0);
+    for (Mutex *lock : locks) waitpid(fork_child([lock] { pthread_mutex_lock(&lock->native); }), nullptr, 0);
     const Stats before = store.stats();
-    for (int i = 0; i < 500; ++i) REQUIRE(get(store, std::to_string(i)) == stamped(static_cast<std::uint32_t>(i), 100));
+    for (int i = 0; i < 500; ++i)
+        REQUIRE(get(store, std::to_string(i)) == stamped(static_cast<std::uint32_t>(i), 100));
     CHECK(put(store, "large", std::string(100'000, 'x'), 0, "a new topic") == Outcome::Done);
     CHECK(store.stats().repairs == segment.layout().shards + 1);
     CHECK(store.stats().entries == before.entries + 1);
@@ -167,8 +176,10 @@ TEST_CASE("managed kill: killed waiters wedge nobody and are reaped") {
         pids.push_back(fork_child([&, i] {
             Fetched out;
             std::string key;
-            if (i % 2) store.wait("key", false, out, kNoDeadline);
-            else store.take_wait("topic", key, out, kNoDeadline);
+            if (i % 2)
+                store.wait("key", false, out, kNoDeadline);
+            else
+                store.take_wait("topic", key, out, kNoDeadline);
         }));
     while (store.stats().waiters < 20) usleep(100);
     for (const pid_t pid : pids) kill_and_wait(pid);
@@ -185,8 +196,7 @@ TEST_CASE("managed kill: killed waiters wedge nobody and are reaped") {
     waitpid(taker, &status, 0);
     CHECK(status == 0);
     // A new process reaps the slots that it finds.
-    for (int i = 0; i < 22; ++i)
-        waitpid(fork_child([&] { store.contains("key"); }), nullptr, 0);
+    for (int i = 0; i < 22; ++i) waitpid(fork_child([&] { store.contains("key"); }), nullptr, 0);
     pids.clear();
     for (int i = 0; i < 22; ++i)
         pids.push_back(fork_child([&] {

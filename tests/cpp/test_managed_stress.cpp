@@ -1,5 +1,5 @@
-// The managed-dict store under contention: logical processes as threads of one real one, so that ThreadSanitizer
-// sees all of them.
+// The managed-dict store under contention: logical processes as threads of one real one, so that
+// ThreadSanitizer sees all of them.
 #include <doctest/doctest.h>
 
 #include <atomic>
@@ -45,15 +45,16 @@ TEST_CASE("managed stress: everything against everything, no value torn, no memo
                     case 0:
                     case 1:
                         put(*store, key, stamped(i, size), static_cast<std::uint8_t>(random() % 64),
-                            random() % 2 ? std::optional<std::string_view>("t") : std::nullopt, random() % 4 == 0);
+                            random() % 2 ? std::optional<std::string_view>("t") : std::nullopt,
+                            random() % 4 == 0);
                         break;
                     case 2:
                         if (store->get(key, random() % 2 == 0, out, Mode::Try) == Outcome::Done)
                             torn += !is_stamped(text(out));
                         break;
                     case 3:
-                        if (store->take(random() % 2 ? std::optional<std::string_view>("t") : std::nullopt, taken,
-                                        out) == Outcome::Done)
+                        if (store->take(random() % 2 ? std::optional<std::string_view>("t") : std::nullopt,
+                                        taken, out) == Outcome::Done)
                             torn += !is_stamped(text(out));
                         break;
                     case 4:
@@ -61,8 +62,10 @@ TEST_CASE("managed stress: everything against everything, no value torn, no memo
                             torn += !is_stamped(text(out));
                         break;
                     default:
-                        if (i % 500 == 0) store->clear();
-                        else if (auto value = get(*store, key)) torn += !is_stamped(*value);
+                        if (i % 500 == 0)
+                            store->clear();
+                        else if (auto value = get(*store, key))
+                            torn += !is_stamped(*value);
                 }
             } catch (const Error &error) {
                 if (error.kind() != ErrorKind::Full) throw;
@@ -125,7 +128,8 @@ TEST_CASE("managed stress: no wake-up is lost between two that hand a token back
             Fetched out;
             if (thread) put(*store, theirs, stamped(i, 100));
             // A lost wake-up is found at the end of a slice of 10 s, after the deadline.
-            if (store->wait(mine, true, out, in_ms(9'000), {nullptr, nullptr, 10'000'000'000}) != Outcome::Done)
+            if (store->wait(mine, true, out, in_ms(9'000), {nullptr, nullptr, 10'000'000'000}) !=
+                Outcome::Done)
                 ++timeouts;
             if (!thread) put(*store, theirs, stamped(i, 100));
             if (timeouts) return;
@@ -146,7 +150,8 @@ TEST_CASE("managed stress: no wake-up is lost with several takers") {
                 // Let the takers fall asleep now and then.
                 if (i % 50 == 0) std::this_thread::sleep_for(std::chrono::microseconds(200));
             }
-            while (left.load() > 0 && timeouts == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+            while (left.load() > 0 && timeouts == 0)
+                std::this_thread::sleep_for(std::chrono::milliseconds(1));
             store->segment().header().state.store(SegmentState::Closed);
             notify_all(store->segment(), kProcesses);
             return;
@@ -155,9 +160,11 @@ TEST_CASE("managed stress: no wake-up is lost with several takers") {
         std::string key;
         try {
             for (;;) {
-                if (store->take_wait({}, key, out, in_ms(9'000), {nullptr, nullptr, 10'000'000'000}) == Outcome::Done)
+                if (store->take_wait({}, key, out, in_ms(9'000), {nullptr, nullptr, 10'000'000'000}) ==
+                    Outcome::Done)
                     --left;
-                else ++timeouts;
+                else
+                    ++timeouts;
             }
         } catch (const Error &error) {
             if (error.kind() != ErrorKind::Closed) throw;
@@ -180,8 +187,10 @@ TEST_CASE("managed stress: close wakes every waiter of every process") {
         Fetched out;
         std::string key;
         try {
-            if (thread % 2) store->wait("never", false, out, kNoDeadline, {nullptr, nullptr, 60'000'000'000});
-            else store->take_wait("never", key, out, kNoDeadline, {nullptr, nullptr, 60'000'000'000});
+            if (thread % 2)
+                store->wait("never", false, out, kNoDeadline, {nullptr, nullptr, 60'000'000'000});
+            else
+                store->take_wait("never", key, out, kNoDeadline, {nullptr, nullptr, 60'000'000'000});
         } catch (const Error &error) {
             closed += error.kind() == ErrorKind::Closed;
         }
@@ -194,7 +203,8 @@ TEST_CASE("managed stress: an interrupt ends a wait after its slice") {
     auto store = join(make_segment());
     Fetched out;
     int calls = 0;
-    const Interrupt interrupt{[](void *context) { return ++*static_cast<int *>(context) == 3; }, &calls, 5'000'000};
+    const Interrupt interrupt{[](void *context) { return ++*static_cast<int *>(context) == 3; }, &calls,
+                              5'000'000};
     CHECK(store->wait("never", false, out, kNoDeadline, interrupt) == Outcome::Interrupted);
     CHECK(calls == 3);
 }

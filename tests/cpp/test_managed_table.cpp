@@ -90,7 +90,8 @@ TEST_CASE("managed: a random history agrees with std::map, and all memory comes 
 
 TEST_CASE("managed: take hands out by priority and then by age, over all shards and by topic") {
     auto store = join(make_segment());
-    std::multimap<int, std::string, std::greater<>> expected;  // keeps the order of insertion within a priority
+    std::multimap<int, std::string, std::greater<>>
+        expected;  // keeps the order of insertion within a priority
     std::mt19937 random(2);
     for (int i = 0; i < 2'000; ++i) {
         const int priority = static_cast<int>(random() % 64);

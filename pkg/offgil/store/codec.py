@@ -21,7 +21,7 @@ from __future__ import annotations
 import pickle
 import struct
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from offgil.errors import CodecError, StoreCorrupted
 
@@ -88,20 +88,27 @@ def decode(key: str, codec: int, data: bytearray) -> Any:
     if codec == ARRAY:
         return _decode_array(data)
     if codec != PICKLE:
-        raise StoreCorrupted(f"the value of key {key!r} has the unknown codec {codec}: use one version of offgil only")
+        raise StoreCorrupted(
+            f"the value of key {key!r} has the unknown codec {codec}: use one version of offgil only"
+        )
     try:
         return pickle.loads(data)
     except Exception as exc:
-        raise CodecError(f"the value of key {key!r} cannot be unpickled here: {type(exc).__name__}: {exc}") from exc
+        raise CodecError(
+            f"the value of key {key!r} cannot be unpickled here: {type(exc).__name__}: {exc}"
+        ) from exc
 
 
 def _encode_array(array: np.ndarray[Any, Any]) -> tuple[int, Any, Any]:
-    order = "F" if array.flags.fnc else "C"
+    order: Literal["C", "F"] = "F" if array.flags.fnc else "C"
     text = f"{array.dtype.str} {order} {' '.join(map(str, array.shape))}".encode()
     used = _HEAD.size + len(text)
     head = _HEAD.pack(len(text)) + text + bytes(-used % _ALIGNMENT)
-    # As bytes: some types, dates for one, have no buffer of their own.  Copies only if the array is not contiguous.
-    return ARRAY, head, array.reshape(-1, order=order).view("u1")  # type: ignore[call-overload]
+    flat = array.reshape(-1, order=order)
+    if not flat.flags.c_contiguous:
+        flat = flat.copy()
+    # As bytes: some types, dates for one, have no buffer of their own.
+    return ARRAY, head, flat.view("u1")
 
 
 def _decode_array(data: bytearray) -> np.ndarray[Any, Any]:

@@ -2,22 +2,25 @@
 //
 // === Truth and derived state ===
 //
-// A process may be killed between any two instructions, also while it holds a lock.  So as little as possible is
-// *truth*, each piece of it changes by one atomic store, and all else is *derived* and can be rebuilt from it:
+// A process may be killed between any two instructions, also while it holds a lock.  So as little as possible
+// is *truth*, each piece of it changes by one atomic store, and all else is *derived* and can be rebuilt from
+// it:
 //
-//     truth     Record::word (free / building / live / retired) and, while it is not free, the record's other fields
+//     truth     Record::word (free / building / live / retired) and, while it is not free, the record's other
+//     fields
 //               chunk_owner[] (which shard a group of 32 records belongs to)
-//               page_map[] (which shard a page or run of pages of the data area belongs to, and its size class)
-//               Topic::ready, Header::state, ProcessSlot, WaiterSlot
+//               page_map[] (which shard a page or run of pages of the data area belongs to, and its size
+//               class) Topic::ready, Header::state, ProcessSlot, WaiterSlot
 //     derived   hash chains, free lists, topic lists, ranks, page_bits[], page_used[], counters
 //
-// Whoever next locks a mutex whose owner died rebuilds what that mutex guards (repair.cpp, PageRuns::rebuild).
+// Whoever next locks a mutex whose owner died rebuilds what that mutex guards (repair.cpp,
+// PageRuns::rebuild).
 //
 // === Zero means empty ===
 //
-// The segment is one sparse file.  Nothing is written at creation but the header and the mutexes, so an untouched part
-// of a generous table costs no memory: 0 is "none" for each index, offset and state.  Record 0 is never handed out,
-// and offsets count from the start of the segment, where the header lies.
+// The segment is one sparse file.  Nothing is written at creation but the header and the mutexes, so an
+// untouched part of a generous table costs no memory: 0 is "none" for each index, offset and state.  Record 0
+// is never handed out, and offsets count from the start of the segment, where the header lies.
 //
 // === Lock order ===
 //
@@ -38,16 +41,17 @@ inline constexpr std::uint32_t kEndianMark = 0x01020304;
 inline constexpr std::uint32_t kMaxShards = 64;
 inline constexpr std::uint32_t kClasses = 32;
 inline constexpr std::uint32_t kPriorities = 64;
-inline constexpr std::uint32_t kTopics = 1024;     ///< topic 0 is None
-inline constexpr std::uint32_t kProcesses = 256;   ///< one bit each in Record::pins
-inline constexpr std::uint32_t kWaiters = 4096;    ///< callers parked at one time, in all processes
-inline constexpr std::uint32_t kGroupRecords = 32;  ///< records that a shard takes at a time: one page of memory
+inline constexpr std::uint32_t kTopics = 1024;    ///< topic 0 is None
+inline constexpr std::uint32_t kProcesses = 256;  ///< one bit each in Record::pins
+inline constexpr std::uint32_t kWaiters = 4096;   ///< callers parked at one time, in all processes
+inline constexpr std::uint32_t kGroupRecords =
+    32;  ///< records that a shard takes at a time: one page of memory
 inline constexpr std::uint32_t kInlineKey = 32;
 inline constexpr std::uint32_t kMaxKey = 4096;
 inline constexpr std::uint32_t kMaxTopic = 240;
-inline constexpr std::uint64_t kUnit = 64;             ///< offsets in records count units, which keeps them in 32 bits
-inline constexpr std::uint64_t kPage = 65536;          ///< of the data area
-inline constexpr std::uint64_t kSmallChunk = 32768;    ///< larger values get a run of whole pages
+inline constexpr std::uint64_t kUnit = 64;  ///< offsets in records count units, which keeps them in 32 bits
+inline constexpr std::uint64_t kPage = 65536;        ///< of the data area
+inline constexpr std::uint64_t kSmallChunk = 32768;  ///< larger values get a run of whole pages
 inline constexpr std::uint64_t kMaxSegment = kUnit << 32;
 
 /// A robust, process-shared mutex; see robust_mutex.h.
@@ -55,7 +59,8 @@ struct Mutex {
     pthread_mutex_t native;
 };
 
-// --- records ---------------------------------------------------------------------------------------------------------
+// --- records
+// ---------------------------------------------------------------------------------------------------------
 
 enum class State : std::uint8_t { Free, Building, Live, Retired };
 
@@ -80,7 +85,8 @@ struct Word {
 
 /// One entry.  Guarded by the mutex of its shard, but for these:
 ///  - while Building, everything belongs to the process in `owner`, which writes the value with no lock held;
-///  - while Live or Retired, the value's bytes and `length` never change and are read without a lock by whoever has
+///  - while Live or Retired, the value's bytes and `length` never change and are read without a lock by
+///  whoever has
 ///    its bit in `pins`.
 struct alignas(128) Record {
     std::atomic<std::uint64_t> word;
@@ -93,8 +99,8 @@ struct alignas(128) Record {
     std::uint32_t lifetime;  ///< ms from `created`, 0 for ever; not yet written
     std::uint16_t owner;     ///< process slot that builds or built it
     std::uint16_t reserved;
-    std::uint32_t next;   ///< derived: hash chain, or free list
-    std::uint32_t units;  ///< where key (if long) and value lie, 0 if there is no chunk
+    std::uint32_t next;                        ///< derived: hash chain, or free list
+    std::uint32_t units;                       ///< where key (if long) and value lie, 0 if there is no chunk
     std::uint32_t topic_next, topic_previous;  ///< derived
     char key[kInlineKey];                      ///< a longer key lies in front of the value
     std::atomic<std::uint64_t> pins[kProcesses / 64];  ///< processes that read the value now
@@ -102,7 +108,8 @@ struct alignas(128) Record {
 static_assert(sizeof(Record) == 128);
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free, "atomics must work between processes");
 
-// --- shards ----------------------------------------------------------------------------------------------------------
+// --- shards
+// ----------------------------------------------------------------------------------------------------------
 
 /// Free chunks of one size class; derived.
 struct ClassList {
@@ -111,8 +118,9 @@ struct ClassList {
     std::uint32_t bump_end;  ///< first unit behind that page
 };
 
-/// A part of the table.  `lock` guards all of it, its buckets, its groups of records, its TopicLists and ranks, and
-/// the chunks in pages that page_map gives to it.  The atomics are written under the lock and read without by stats().
+/// A part of the table.  `lock` guards all of it, its buckets, its groups of records, its TopicLists and
+/// ranks, and the chunks in pages that page_map gives to it.  The atomics are written under the lock and read
+/// without by stats().
 struct alignas(64) Shard {
     Mutex lock;
     std::uint32_t free_record;
@@ -124,16 +132,19 @@ struct alignas(64) Shard {
     ClassList classes[kClasses];
 };
 
-/// The live entries of one topic in one shard: a FIFO list for each priority.  Guarded by the shard's lock; derived.
+/// The live entries of one topic in one shard: a FIFO list for each priority.  Guarded by the shard's lock;
+/// derived.
 struct alignas(64) TopicList {
     std::uint64_t levels;  ///< bit p: head[p] is not empty
     std::uint32_t head[kPriorities];
     std::uint32_t tail[kPriorities];
 };
 
-// --- topics and waiters ----------------------------------------------------------------------------------------------
+// --- topics and waiters
+// ----------------------------------------------------------------------------------------------
 
-/// Open addressing on the name's hash.  Written once under Header::topic_lock; read without once `ready` is set.
+/// Open addressing on the name's hash.  Written once under Header::topic_lock; read without once `ready` is
+/// set.
 struct alignas(256) Topic {
     std::atomic<std::uint32_t> ready;
     std::uint32_t hash;
@@ -142,8 +153,8 @@ struct alignas(256) Topic {
 };
 static_assert(sizeof(Topic) == 256);
 
-/// Who waits for something: one bit per waiter slot.  All members are atomics, no lock.  Bits can be cleared by
-/// anyone and twice, which is what makes a killed waiter harmless.
+/// Who waits for something: one bit per waiter slot.  All members are atomics, no lock.  Bits can be cleared
+/// by anyone and twice, which is what makes a killed waiter harmless.
 struct alignas(64) WaitSet {
     std::atomic<std::uint32_t> count;  ///< never less than the bits set, so 0 means nobody
     std::atomic<std::uint64_t> bits[kWaiters / 64];
@@ -158,17 +169,21 @@ struct alignas(64) WaiterSlot {
 static_assert(sizeof(std::atomic<std::uint32_t>) == 4 && std::atomic<std::uint32_t>::is_always_lock_free,
               "a futex word is 32 bits");
 
-/// One attached process.  Owned by whoever holds the byte lock on this slot's index in the file (process.cpp).
+/// One attached process.  Owned by whoever holds the byte lock on this slot's index in the file
+/// (process.cpp).
 struct ProcessSlot {
-    std::atomic<std::uint32_t> used;  ///< still 1 with the byte unlocked: the process died and is to be reaped
-    std::atomic<std::uint32_t> pid;   ///< for people
+    std::atomic<std::uint32_t>
+        used;                        ///< still 1 with the byte unlocked: the process died and is to be reaped
+    std::atomic<std::uint32_t> pid;  ///< for people
 };
 
-// --- header ----------------------------------------------------------------------------------------------------------
+// --- header
+// ----------------------------------------------------------------------------------------------------------
 
 enum class SegmentState : std::uint32_t { Initialising, Ready, Closed };
 
-/// Written before the segment is handed to anyone, read-only afterwards; all places follow from it (class Layout).
+/// Written before the segment is handed to anyone, read-only afterwards; all places follow from it (class
+/// Layout).
 struct Config {
     std::uint64_t data_bytes;    ///< a multiple of kPage
     std::uint32_t record_count;  ///< a multiple of kGroupRecords
@@ -201,14 +216,16 @@ constexpr std::uint64_t abi_checksum() {
     std::uint64_t sum = 0xcbf29ce484222325;
     for (std::uint64_t part :
          {sizeof(Header), offsetof(Header, config), offsetof(Header, state), offsetof(Header, page_lock),
-          offsetof(Header, topic_lock), sizeof(Shard), offsetof(Shard, classes), sizeof(Record), offsetof(Record, units),
-          offsetof(Record, key), offsetof(Record, pins), sizeof(TopicList), sizeof(Topic), sizeof(WaitSet),
-          sizeof(WaiterSlot), sizeof(ProcessSlot), sizeof(pthread_mutex_t), std::size_t{kMaxShards}})
+          offsetof(Header, topic_lock), sizeof(Shard), offsetof(Shard, classes), sizeof(Record),
+          offsetof(Record, units), offsetof(Record, key), offsetof(Record, pins), sizeof(TopicList),
+          sizeof(Topic), sizeof(WaitSet), sizeof(WaiterSlot), sizeof(ProcessSlot), sizeof(pthread_mutex_t),
+          std::size_t{kMaxShards}})
         sum = (sum ^ part) * 0x100000001b3;
     return sum;
 }
 
-// --- page map --------------------------------------------------------------------------------------------------------
+// --- page map
+// --------------------------------------------------------------------------------------------------------
 
 enum class PageKind : std::uint8_t { None, Slab, Run };
 
@@ -242,13 +259,15 @@ constexpr std::uint32_t class_of(std::uint64_t bytes) {
 }
 static_assert(class_units(kClasses - 1) * kUnit == kSmallChunk && class_of(kSmallChunk) == kClasses - 1);
 
-// --- places ----------------------------------------------------------------------------------------------------------
+// --- places
+// ----------------------------------------------------------------------------------------------------------
 
 /// Where each table starts; computed from the Config by every process, never read from shared memory.
 struct Layout {
     std::uint32_t shards, buckets, records, groups, pages;  ///< counts; buckets are per shard
-    std::uint64_t at_processes, at_shards, at_buckets, at_group_owner, at_page_map, at_page_used, at_page_bits, at_topics,
-        at_ranks, at_topic_lists, at_shard_waits, at_topic_waits, at_waiters, at_records, at_data, total;
+    std::uint64_t at_processes, at_shards, at_buckets, at_group_owner, at_page_map, at_page_used,
+        at_page_bits, at_topics, at_ranks, at_topic_lists, at_shard_waits, at_topic_waits, at_waiters,
+        at_records, at_data, total;
 
     explicit constexpr Layout(const Config &config)
         : records(config.record_count),

@@ -53,7 +53,8 @@ std::uint32_t PageRuns::find(std::uint32_t count) const {
 }
 
 void PageRuns::mark(std::uint32_t first, std::uint32_t count, bool used) const {
-    if (count > segment_.layout().pages - first) fail_corrupted("a run of pages is longer than the data area");
+    if (count > segment_.layout().pages - first)
+        fail_corrupted("a run of pages is longer than the data area");
     for (std::uint32_t page = first; page < first + count; ++page) {
         std::uint64_t &bits = segment_.page_bits(page / 64);
         const std::uint64_t bit = std::uint64_t{1} << (page % 64);

@@ -18,7 +18,8 @@ namespace offgil::store::managed {
 
 namespace {
 
-/// Guards `processes` and each Process's slot_ and fd_.  Never taken with a shared mutex held; fork() holds it.
+/// Guards `processes` and each Process's slot_ and fd_.  Never taken with a shared mutex held; fork() holds
+/// it.
 std::mutex &private_mutex() {
     static std::mutex mutex;
     return mutex;
@@ -35,7 +36,7 @@ std::vector<Known> &processes() {
 }
 
 bool lock_byte(int fd, std::uint32_t slot, short type) {
-    struct flock range {};
+    struct flock range{};
     range.l_type = type;
     range.l_whence = SEEK_SET;
     range.l_start = slot;
@@ -43,7 +44,9 @@ bool lock_byte(int fd, std::uint32_t slot, short type) {
     return fcntl(fd, F_OFD_SETLK, &range) == 0;
 }
 
-std::size_t readers_bytes(const Segment &segment) { return std::size_t{4} * segment.layout().records; }
+std::size_t readers_bytes(const Segment &segment) {
+    return std::size_t{4} * segment.layout().records;
+}
 
 std::shared_ptr<Process> share(std::shared_ptr<Process> process) {
     const std::lock_guard lock(private_mutex());
@@ -114,7 +117,7 @@ std::shared_ptr<Process> Process::create(std::uint64_t max_bytes, std::uint32_t 
 }
 
 std::shared_ptr<Process> Process::attach(int fd) {
-    struct stat info {};
+    struct stat info{};
     if (fstat(fd, &info) == 0) {
         const std::lock_guard lock(private_mutex());
         for (const Known &known : processes()) {
@@ -136,7 +139,8 @@ std::uint32_t Process::slot() {
 std::uint32_t Process::join() {
     const std::lock_guard lock(private_mutex());
     if (const int slot = slot_.load(); slot >= 0) return static_cast<std::uint32_t>(slot);
-    // A description of our own: one that came through fork() or a message shares its locks with another process.
+    // A description of our own: one that came through fork() or a message shares its locks with another
+    // process.
     const std::string path = "/proc/self/fd/" + std::to_string(segment_->fd());
     const int fd = open(path.c_str(), O_RDWR | O_CLOEXEC);
     if (fd < 0)
@@ -158,7 +162,8 @@ std::uint32_t Process::join() {
         return i;
     }
     close(fd);
-    throw Error(ErrorKind::Unavailable, "256 processes use this store already; a managed store has no more places");
+    throw Error(ErrorKind::Unavailable,
+                "256 processes use this store already; a managed store has no more places");
 }
 
 void Process::reap_dead() {

@@ -23,7 +23,8 @@ void ShardTable::rebuild() const {
     each_record([&](std::uint32_t i, Record &record) {
         const Word word = word_of(record);
         if (word.state == State::Retired && !pinned(record))
-            record.word.store(Word{word.generation + 1, State::Free, 0, 0, 0}.pack(), std::memory_order_release);
+            record.word.store(Word{word.generation + 1, State::Free, 0, 0, 0}.pack(),
+                              std::memory_order_release);
         if (word_of(record).state == State::Free) free_record(i);
         if (word.state == State::Live) live.push_back(i);
     });
@@ -52,7 +53,8 @@ void ShardTable::rebuild_memory() const {
         if (word_of(record).state != State::Free && record.units) used.push_back(record.units);
     });
     std::sort(used.begin(), used.end());
-    if (std::adjacent_find(used.begin(), used.end()) != used.end()) fail_corrupted("two entries share one value");
+    if (std::adjacent_find(used.begin(), used.end()) != used.end())
+        fail_corrupted("two entries share one value");
 
     std::fill(std::begin(shard_.classes), std::end(shard_.classes), ClassList{});
     shard_.empty_pages = 0;
@@ -74,8 +76,10 @@ void ShardTable::rebuild_memory() const {
         const std::uint32_t size = class_units(entry.size_class);
         auto taken = begin;
         for (std::uint32_t units = start; units + size <= end; units += size) {
-            if (taken != next && *taken == units) ++taken;
-            else push_chunk(entry.size_class, units);
+            if (taken != next && *taken == units)
+                ++taken;
+            else
+                push_chunk(entry.size_class, units);
         }
         if (taken != next) fail_corrupted("a value does not start where a chunk does");
     }
@@ -84,8 +88,10 @@ void ShardTable::rebuild_memory() const {
 void ShardTable::forget(std::uint32_t process) const {
     std::vector<std::uint32_t> building;
     each_record([&](std::uint32_t i, Record &record) {
-        if (word_of(record).state == State::Building && record.owner == process) building.push_back(i);
-        else if (record.pins[process / 64].load(std::memory_order_relaxed) >> (process % 64) & 1) unpin(i, process);
+        if (word_of(record).state == State::Building && record.owner == process)
+            building.push_back(i);
+        else if (record.pins[process / 64].load(std::memory_order_relaxed) >> (process % 64) & 1)
+            unpin(i, process);
     });
     for (const std::uint32_t i : building) abandon(i);
 }

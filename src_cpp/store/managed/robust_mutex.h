@@ -1,17 +1,17 @@
 // A mutex between processes that survives the death of its holder.
 //
-// Robust mutexes are owned by threads, and a child of fork() owns none of its parent's.  The kernel hands a dead
-// owner's mutex to the next locker with EOWNERDEAD; whoever gets that repairs what the mutex guards and only then
-// declares it consistent.  A repairer that is killed leaves the next one with EOWNERDEAD again, so repairs must be
-// restartable.
+// Robust mutexes are owned by threads, and a child of fork() owns none of its parent's.  The kernel hands a
+// dead owner's mutex to the next locker with EOWNERDEAD; whoever gets that repairs what the mutex guards and
+// only then declares it consistent.  A repairer that is killed leaves the next one with EOWNERDEAD again, so
+// repairs must be restartable.
 //
 // === A hole that we close here ===
 //
-// Robust mutexes lose wake-ups with three contenders.  An unlock wakes one sleeper and clears the "there are waiters"
-// mark, which the woken one sets again when it gets the lock.  If that one is killed on the way while a third thread
-// has barged in, the mark stays clear: no unlock ever wakes the other sleepers (the kernel makes up for it only if
-// the lock is free at that moment).  Hit within 100 random kills, so nobody sleeps longer than a slice: after it the
-// sleeper tries again, which sets the mark.
+// Robust mutexes lose wake-ups with three contenders.  An unlock wakes one sleeper and clears the "there are
+// waiters" mark, which the woken one sets again when it gets the lock.  If that one is killed on the way
+// while a third thread has barged in, the mark stays clear: no unlock ever wakes the other sleepers (the
+// kernel makes up for it only if the lock is free at that moment).  Hit within 100 random kills, so nobody
+// sleeps longer than a slice: after it the sleeper tries again, which sets the mark.
 #pragma once
 
 #include <pthread.h>
@@ -25,7 +25,8 @@
 
 namespace offgil::store::managed {
 
-/// Whether an operation may sleep for a lock.  An attached Python thread must not: it tries, and detaches to wait.
+/// Whether an operation may sleep for a lock.  An attached Python thread must not: it tries, and detaches to
+/// wait.
 enum class Mode { Wait, Try };
 
 inline void init_mutex(Mutex &mutex) {
@@ -55,7 +56,7 @@ inline int lock_in_slices(pthread_mutex_t &mutex) {
 
 /// Holds a Mutex; `held()` is false if Mode::Try found it taken.
 class LockMutex {
- public:
+  public:
     template <typename Repair>
     LockMutex(Mutex &mutex, Mode mode, Repair &&repair) : mutex_(mutex) {
         int error = pthread_mutex_trylock(&mutex.native);
@@ -85,7 +86,7 @@ class LockMutex {
 
     bool held() const { return held_; }
 
- private:
+  private:
     Mutex &mutex_;
     bool held_ = false;
 };

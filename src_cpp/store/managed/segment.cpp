@@ -22,7 +22,7 @@ constexpr char kMagic[8] = {'O', 'F', 'F', 'G', 'I', 'L', 'S', '1'};
 
 /// Closes a descriptor unless release() was called.
 class CloseFd {
- public:
+  public:
     explicit CloseFd(int fd) : fd_(fd) {}
     ~CloseFd() {
         if (fd_ >= 0) close(fd_);
@@ -31,7 +31,7 @@ class CloseFd {
     CloseFd &operator=(const CloseFd &) = delete;
     void release() { fd_ = -1; }
 
- private:
+  private:
     int fd_;
 };
 
@@ -72,7 +72,7 @@ std::shared_ptr<Segment> Segment::create(std::uint64_t max_bytes, std::uint32_t 
     if (fchmod(fd, 0600)) fail_system("fchmod");
     if (ftruncate(fd, static_cast<off_t>(layout.total))) fail_system("ftruncate");
     if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) fail_system("sealing");
-    struct stat info {};
+    struct stat info{};
     if (fstat(fd, &info)) fail_system("fstat");
 
     std::shared_ptr<Segment> segment(new Segment(fd, info.st_ino, map(fd, layout.total), config));
@@ -94,7 +94,7 @@ std::shared_ptr<Segment> Segment::create(std::uint64_t max_bytes, std::uint32_t 
 
 std::shared_ptr<Segment> Segment::attach(int fd) {
     CloseFd guard(fd);
-    struct stat info {};
+    struct stat info{};
     if (fstat(fd, &info)) fail_system("fstat");
     const auto size = static_cast<std::uint64_t>(info.st_size);
     if (info.st_uid != geteuid()) fail_corrupted("it belongs to another user");
@@ -107,13 +107,16 @@ std::shared_ptr<Segment> Segment::attach(int fd) {
     const auto &seen = *reinterpret_cast<const Header *>(base);
     const Config config = seen.config;
     const char *wrong = nullptr;
-    if (std::memcmp(seen.magic, kMagic, sizeof kMagic) != 0) wrong = "the magic number is not there";
+    if (std::memcmp(seen.magic, kMagic, sizeof kMagic) != 0)
+        wrong = "the magic number is not there";
     else if (seen.endian != kEndianMark || seen.version != kVersion || seen.abi != abi_checksum())
         wrong = "it was made by another version or build of offgil";
     else if (boot_id() != std::string(seen.boot_id, strnlen(seen.boot_id, sizeof seen.boot_id)))
         wrong = "it is from before the last boot";
-    else if (seen.uid != geteuid()) wrong = "it belongs to another user";
-    else if (seen.state.load() == SegmentState::Initialising) wrong = "its creator died while making it";
+    else if (seen.uid != geteuid())
+        wrong = "it belongs to another user";
+    else if (seen.state.load() == SegmentState::Initialising)
+        wrong = "its creator died while making it";
     else if (config.data_bytes == 0 || config.data_bytes % kPage || config.data_bytes > kMaxSegment ||
              config.record_count == 0 || config.record_count % kGroupRecords || Layout(config).total != size)
         wrong = "its size does not match its header";
@@ -131,8 +134,8 @@ Segment::~Segment() {
 }
 
 std::uint32_t Segment::hash(std::string_view key) const {
-    // Multiply and fold, eight bytes at a time.  The seed is per segment, so nobody outside can choose keys that
-    // all fall into one chain.
+    // Multiply and fold, eight bytes at a time.  The seed is per segment, so nobody outside can choose keys
+    // that all fall into one chain.
     constexpr std::uint64_t odd = 0x9e3779b97f4a7c15;
     std::uint64_t h = (seed_ ^ key.size()) * odd;
     while (!key.empty()) {

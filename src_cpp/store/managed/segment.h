@@ -12,13 +12,14 @@
 
 namespace offgil::store::managed {
 
-/// A mapping of the segment and typed access to what lies in it.  Each index is checked against the layout, which
-/// comes from the verified header, because most of them were read from memory that another process may have damaged.
+/// A mapping of the segment and typed access to what lies in it.  Each index is checked against the layout,
+/// which comes from the verified header, because most of them were read from memory that another process may
+/// have damaged.
 ///
-/// The mapping goes when the last user does.  No thread can be inside a mutex operation on it then (each call holds
-/// a reference), so the kernel has no pending robust-list entry that points into the gap.
+/// The mapping goes when the last user does.  No thread can be inside a mutex operation on it then (each call
+/// holds a reference), so the kernel has no pending robust-list entry that points into the gap.
 class Segment {
- public:
+  public:
     /// A fresh anonymous segment.  Throws Error(Unavailable) with the system's reason.
     static std::shared_ptr<Segment> create(std::uint64_t max_bytes, std::uint32_t max_entries);
     /// Maps and verifies the segment behind `fd`, which it takes over.  Throws Error(Corrupted).
@@ -34,10 +35,13 @@ class Segment {
     std::uint64_t data_bytes() const { return layout_.total - layout_.at_data; }
 
     Header &header() const { return *at<Header>(0); }
-    ProcessSlot &process(std::uint32_t i) const { return item<ProcessSlot>(layout_.at_processes, i, kProcesses); }
+    ProcessSlot &process(std::uint32_t i) const {
+        return item<ProcessSlot>(layout_.at_processes, i, kProcesses);
+    }
     Shard &shard(std::uint32_t i) const { return item<Shard>(layout_.at_shards, i, layout_.shards); }
     std::uint32_t &bucket(std::uint32_t shard, std::uint32_t i) const {
-        return item<std::uint32_t>(layout_.at_buckets, shard * layout_.buckets + i, layout_.buckets * layout_.shards);
+        return item<std::uint32_t>(layout_.at_buckets, shard * layout_.buckets + i,
+                                   layout_.buckets * layout_.shards);
     }
     std::atomic<std::uint8_t> &group_owner(std::uint32_t i) const {
         return item<std::atomic<std::uint8_t>>(layout_.at_group_owner, i, layout_.groups);
@@ -53,12 +57,16 @@ class Segment {
     }
     Topic &topic(std::uint32_t i) const { return item<Topic>(layout_.at_topics, i, kTopics); }
     std::atomic<std::uint64_t> &rank(std::uint32_t topic, std::uint32_t shard) const {
-        return item<std::atomic<std::uint64_t>>(layout_.at_ranks, topic * kMaxShards + shard, kTopics * kMaxShards);
+        return item<std::atomic<std::uint64_t>>(layout_.at_ranks, topic * kMaxShards + shard,
+                                                kTopics * kMaxShards);
     }
     TopicList &topic_list(std::uint32_t topic, std::uint32_t shard) const {
-        return item<TopicList>(layout_.at_topic_lists, topic * layout_.shards + shard, kTopics * layout_.shards);
+        return item<TopicList>(layout_.at_topic_lists, topic * layout_.shards + shard,
+                               kTopics * layout_.shards);
     }
-    WaitSet &shard_waits(std::uint32_t i) const { return item<WaitSet>(layout_.at_shard_waits, i, layout_.shards); }
+    WaitSet &shard_waits(std::uint32_t i) const {
+        return item<WaitSet>(layout_.at_shard_waits, i, layout_.shards);
+    }
     WaitSet &topic_waits(std::uint32_t i) const { return item<WaitSet>(layout_.at_topic_waits, i, kTopics); }
     WaiterSlot &waiter(std::uint32_t i) const { return item<WaiterSlot>(layout_.at_waiters, i, kWaiters); }
     Record &record(std::uint32_t i) const { return item<Record>(layout_.at_records, i, layout_.records); }
@@ -80,7 +88,7 @@ class Segment {
 
     std::uint32_t hash(std::string_view key) const;
 
- private:
+  private:
     Segment(int fd, ino_t inode, std::byte *base, const Config &config)
         : fd_(fd), inode_(inode), base_(base), layout_(config), seed_(config.seed) {}
 

@@ -13,10 +13,13 @@ namespace {
 
 void copy_value(std::byte *place, const PutRequest &request) {
     if (!request.head.empty()) std::memcpy(place, request.head.data(), request.head.size());
-    if (!request.body.empty()) std::memcpy(place + request.head.size(), request.body.data(), request.body.size());
+    if (!request.body.empty())
+        std::memcpy(place + request.head.size(), request.body.data(), request.body.size());
 }
 
-std::uint64_t length_of(const PutRequest &request) { return request.head.size() + request.body.size(); }
+std::uint64_t length_of(const PutRequest &request) {
+    return request.head.size() + request.body.size();
+}
 
 }  // namespace
 
@@ -25,7 +28,9 @@ Store::Store(std::shared_ptr<Process> process, bool creator)
       segment_(process_->segment()),
       creator_pid_(creator ? static_cast<std::uint32_t>(getpid()) : 0) {}
 
-bool Store::closed() const { return closed_.load() || segment_.header().state.load() == SegmentState::Closed; }
+bool Store::closed() const {
+    return closed_.load() || segment_.header().state.load() == SegmentState::Closed;
+}
 
 void Store::check_open() const {
     if (closed()) throw Error(ErrorKind::Closed, "the store is closed; open a new one");
@@ -33,8 +38,8 @@ void Store::check_open() const {
 
 std::uint32_t Store::checked_hash(std::string_view key) const {
     if (key.size() > kMaxKey)
-        throw Error(ErrorKind::KeyTooLong, "a key may take 4096 bytes of UTF-8, not " + std::to_string(key.size()) +
-                                               "; store a digest of it instead");
+        throw Error(ErrorKind::KeyTooLong, "a key may take 4096 bytes of UTF-8, not " +
+                                               std::to_string(key.size()) + "; store a digest of it instead");
     return segment_.hash(key);
 }
 
@@ -54,7 +59,8 @@ bool Store::prepare(Mode mode) {
     return true;
 }
 
-// --- put -------------------------------------------------------------------------------------------------------------
+// --- put
+// -------------------------------------------------------------------------------------------------------------
 
 Outcome Store::put(const PutRequest &request, Mode mode) {
     const std::uint32_t hash = checked_hash(request.key);
@@ -70,11 +76,12 @@ Outcome Store::put(const PutRequest &request, Mode mode) {
         if (room == Room::Full) {
             if (mode == Mode::Try) return Outcome::Busy;
             if (!again)
-                throw Error(ErrorKind::Full, "no room for " + std::to_string(length_of(request)) + " bytes: " +
-                                                 std::to_string(size()) + " results hold " +
-                                                 std::to_string(stats().bytes_used) + " of " +
-                                                 std::to_string(segment_.data_bytes()) +
-                                                 " bytes; remove results, or make a store with larger bounds");
+                throw Error(ErrorKind::Full,
+                            "no room for " + std::to_string(length_of(request)) +
+                                " bytes: " + std::to_string(size()) + " results hold " +
+                                std::to_string(stats().bytes_used) + " of " +
+                                std::to_string(segment_.data_bytes()) +
+                                " bytes; remove results, or make a store with larger bounds");
             make_room();
             continue;
         }
@@ -86,7 +93,8 @@ Outcome Store::put(const PutRequest &request, Mode mode) {
     }
 }
 
-Outcome Store::put_small(const PutRequest &request, std::uint32_t hash, std::uint32_t topic, Mode mode, Room &room) {
+Outcome Store::put_small(const PutRequest &request, std::uint32_t hash, std::uint32_t topic, Mode mode,
+                         Room &room) {
     const std::uint32_t index = hash % segment_.layout().shards;
     const ShardTable shard(segment_, index);
     const LockMutex lock = lock_shard(index, mode);
@@ -133,7 +141,8 @@ void Store::make_room() {
     }
 }
 
-// --- get -------------------------------------------------------------------------------------------------------------
+// --- get
+// -------------------------------------------------------------------------------------------------------------
 
 void Store::fetch(const ShardTable &shard, std::uint32_t shard_index, std::uint32_t index, bool consume,
                   Fetched &out) {
@@ -200,7 +209,8 @@ Outcome Store::remove(std::string_view key, Mode mode) {
     return Outcome::Done;
 }
 
-// --- all of it -------------------------------------------------------------------------------------------------------
+// --- all of it
+// -------------------------------------------------------------------------------------------------------
 
 std::vector<std::string> Store::keys() {
     prepare(Mode::Wait);

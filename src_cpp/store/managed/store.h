@@ -1,8 +1,9 @@
 // The managed-dict store: one handle of a process on a table in shared memory.
 //
-// Every method may be called from any thread.  A value up to kSmallValue bytes is copied under the lock of its shard
-// (copying 4 KiB takes about as long as taking the lock twice more would); a larger one is copied with no lock held:
-// into a record that is Building and belongs to this process, or out of one that this process has pinned.
+// Every method may be called from any thread.  A value up to kSmallValue bytes is copied under the lock of
+// its shard (copying 4 KiB takes about as long as taking the lock twice more would); a larger one is copied
+// with no lock held: into a record that is Building and belongs to this process, or out of one that this
+// process has pinned.
 #pragma once
 
 #include <array>
@@ -50,7 +51,7 @@ struct Interrupt {
 
 /// A value that was found: a copy of a small one, else a pinned range of shared memory.
 class Fetched {
- public:
+  public:
     Fetched() = default;
     ~Fetched() { release(); }
     Fetched(const Fetched &) = delete;
@@ -62,7 +63,7 @@ class Fetched {
     /// Ends the pin; takes the shard's lock if there is one.
     void release();
 
- private:
+  private:
     friend class Store;
     std::uint8_t codec_ = 0;
     std::size_t size_ = 0;
@@ -80,7 +81,7 @@ struct Stats {
 inline constexpr std::int64_t kNoDeadline = INT64_MAX;
 
 class Store {
- public:
+  public:
     /// `creator`: closing this handle closes the store for every process.
     Store(std::shared_ptr<Process> process, bool creator);
 
@@ -89,11 +90,13 @@ class Store {
     /// Finds a value and, with `consume`, removes it.
     Outcome get(std::string_view key, bool consume, Fetched &out, Mode mode = Mode::Wait);
     /// The same, waiting for it until `deadline` (monotonic ns).
-    Outcome wait(std::string_view key, bool consume, Fetched &out, std::int64_t deadline, Interrupt interrupt = {});
+    Outcome wait(std::string_view key, bool consume, Fetched &out, std::int64_t deadline,
+                 Interrupt interrupt = {});
     /// Removes the first entry of a topic.
-    Outcome take(std::optional<std::string_view> topic, std::string &key, Fetched &out, Mode mode = Mode::Wait);
-    Outcome take_wait(std::optional<std::string_view> topic, std::string &key, Fetched &out, std::int64_t deadline,
-                      Interrupt interrupt = {});
+    Outcome take(std::optional<std::string_view> topic, std::string &key, Fetched &out,
+                 Mode mode = Mode::Wait);
+    Outcome take_wait(std::optional<std::string_view> topic, std::string &key, Fetched &out,
+                      std::int64_t deadline, Interrupt interrupt = {});
     Outcome contains(std::string_view key, Mode mode = Mode::Wait);
     Outcome remove(std::string_view key, Mode mode = Mode::Wait);
 
@@ -108,15 +111,17 @@ class Store {
     int fd() const { return segment_.fd(); }
     const Segment &segment() const { return segment_; }
 
- private:
+  private:
     void check_open() const;
     std::uint32_t checked_hash(std::string_view key) const;
     LockMutex lock_shard(std::uint32_t shard, Mode mode) const;
     bool prepare(Mode mode);
-    Outcome put_small(const PutRequest &request, std::uint32_t hash, std::uint32_t topic, Mode mode, Room &room);
+    Outcome put_small(const PutRequest &request, std::uint32_t hash, std::uint32_t topic, Mode mode,
+                      Room &room);
     Outcome put_large(const PutRequest &request, std::uint32_t hash, std::uint32_t topic, Room &room);
     void make_room();
-    void fetch(const ShardTable &shard, std::uint32_t shard_index, std::uint32_t record, bool consume, Fetched &out);
+    void fetch(const ShardTable &shard, std::uint32_t shard_index, std::uint32_t record, bool consume,
+               Fetched &out);
     std::uint64_t best(std::uint32_t topic, std::uint32_t &shard) const;
     Outcome take_from(std::uint32_t topic, std::string &key, Fetched &out, Mode mode);
     template <typename Attempt>

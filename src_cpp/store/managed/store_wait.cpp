@@ -2,10 +2,11 @@
 //
 // === The order of take ===
 //
-// Each shard publishes, for each topic, the rank of its first entry.  take() looks at all of them for the highest, and
-// looks again: an entry that was there before the chosen one was put is seen by the second look at the latest, so what
-// two looks agree on was the first of the whole topic at some moment between them.  It is then removed under its
-// shard's lock if it still is that shard's first.  So puts of one topic meet on no common lock.
+// Each shard publishes, for each topic, the rank of its first entry.  take() looks at all of them for the
+// highest, and looks again: an entry that was there before the chosen one was put is seen by the second look
+// at the latest, so what two looks agree on was the first of the whole topic at some moment between them.  It
+// is then removed under its shard's lock if it still is that shard's first.  So puts of one topic meet on no
+// common lock.
 #include <algorithm>
 
 #include "store/managed/futex.h"
@@ -31,7 +32,8 @@ Outcome Store::wait_for(WaitSet &set, std::uint32_t filter, std::int64_t deadlin
     }
 }
 
-Outcome Store::wait(std::string_view key, bool consume, Fetched &out, std::int64_t deadline, Interrupt interrupt) {
+Outcome Store::wait(std::string_view key, bool consume, Fetched &out, std::int64_t deadline,
+                    Interrupt interrupt) {
     const Outcome outcome = get(key, consume, out);
     if (outcome != Outcome::Absent || monotonic_ns() >= deadline) return outcome;
     const std::uint32_t hash = checked_hash(key);
@@ -80,8 +82,8 @@ Outcome Store::take(std::optional<std::string_view> name, std::string &key, Fetc
     return take_from(topic, key, out, mode);
 }
 
-Outcome Store::take_wait(std::optional<std::string_view> name, std::string &key, Fetched &out, std::int64_t deadline,
-                         Interrupt interrupt) {
+Outcome Store::take_wait(std::optional<std::string_view> name, std::string &key, Fetched &out,
+                         std::int64_t deadline, Interrupt interrupt) {
     const Outcome outcome = take(name, key, out);
     if (outcome != Outcome::Absent || monotonic_ns() >= deadline) return outcome;
     const std::uint32_t topic = make_topic(segment_, name, Mode::Wait);

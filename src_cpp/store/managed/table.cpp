@@ -14,10 +14,12 @@ std::byte *ShardTable::value(const Record &record) const {
 
 std::string_view ShardTable::key(const Record &record) const {
     if (record.key_length <= kInlineKey) return {record.key, record.key_length};
-    return {reinterpret_cast<const char *>(segment_.data(record.units, record.key_length)), record.key_length};
+    return {reinterpret_cast<const char *>(segment_.data(record.units, record.key_length)),
+            record.key_length};
 }
 
-// --- finding ---------------------------------------------------------------------------------------------------------
+// --- finding
+// ---------------------------------------------------------------------------------------------------------
 
 std::uint32_t ShardTable::find(std::uint32_t hash, std::string_view wanted) const {
     std::uint32_t steps = 0;
@@ -34,10 +36,11 @@ std::uint32_t ShardTable::first(std::uint32_t topic) const {
     return list.levels ? list.head[std::bit_width(list.levels) - 1] : 0;
 }
 
-// --- the life of a record --------------------------------------------------------------------------------------------
+// --- the life of a record
+// --------------------------------------------------------------------------------------------
 
-Room ShardTable::reserve(std::uint32_t hash, std::string_view wanted, std::uint64_t length, Mode mode, bool building,
-                         std::uint16_t owner, std::uint32_t &index) const {
+Room ShardTable::reserve(std::uint32_t hash, std::string_view wanted, std::uint64_t length, Mode mode,
+                         bool building, std::uint16_t owner, std::uint32_t &index) const {
     index = take_record();
     if (!index) return Room::Full;
     Record &record = segment_.record(index);
@@ -47,7 +50,8 @@ Room ShardTable::reserve(std::uint32_t hash, std::string_view wanted, std::uint6
     record.length = length;
     record.owner = owner;
     record.units = 0;
-    if (building) record.word.store(Word{old.generation, State::Building, 0, 0, 0}.pack(), std::memory_order_release);
+    if (building)
+        record.word.store(Word{old.generation, State::Building, 0, 0, 0}.pack(), std::memory_order_release);
     const std::uint64_t prefix = key_prefix(record.key_length);
     if (prefix + length) {
         std::uint32_t units = 0;
@@ -63,8 +67,8 @@ Room ShardTable::reserve(std::uint32_t hash, std::string_view wanted, std::uint6
     return Room::Done;
 }
 
-void ShardTable::publish(std::uint32_t index, std::uint32_t existing, std::uint8_t codec, std::uint8_t priority,
-                         std::uint16_t topic) const {
+void ShardTable::publish(std::uint32_t index, std::uint32_t existing, std::uint8_t codec,
+                         std::uint8_t priority, std::uint16_t topic) const {
     Record &record = segment_.record(index);
     record.topic = topic;
     record.sequence = segment_.header().sequence.fetch_add(1, std::memory_order_relaxed);
@@ -102,13 +106,15 @@ void ShardTable::abandon(std::uint32_t index) const {
     Record &record = segment_.record(index);
     const std::uint32_t units = record.units;
     // Free first: a chunk that no record names belongs to nobody, and repair finds it.
-    record.word.store(Word{word_of(record).generation + 1, State::Free, 0, 0, 0}.pack(), std::memory_order_release);
+    record.word.store(Word{word_of(record).generation + 1, State::Free, 0, 0, 0}.pack(),
+                      std::memory_order_release);
     if (units) free_chunk(units);
     free_record(index);
 }
 
 void ShardTable::pin(std::uint32_t index, std::uint32_t process) const {
-    segment_.record(index).pins[process / 64].fetch_or(std::uint64_t{1} << (process % 64), std::memory_order_acq_rel);
+    segment_.record(index).pins[process / 64].fetch_or(std::uint64_t{1} << (process % 64),
+                                                       std::memory_order_acq_rel);
 }
 
 void ShardTable::unpin(std::uint32_t index, std::uint32_t process) const {
@@ -124,7 +130,8 @@ std::uint32_t ShardTable::take_record() const {
         std::uint32_t group = hint.load(std::memory_order_relaxed);
         for (; group < groups; ++group) {
             std::uint8_t nobody = 0;
-            if (segment_.group_owner(group).compare_exchange_strong(nobody, static_cast<std::uint8_t>(index_ + 1)))
+            if (segment_.group_owner(group).compare_exchange_strong(nobody,
+                                                                    static_cast<std::uint8_t>(index_ + 1)))
                 break;
         }
         hint.store(group < groups ? group + 1 : groups, std::memory_order_relaxed);
@@ -142,7 +149,8 @@ void ShardTable::free_record(std::uint32_t index) const {
     shard_.free_record = index;
 }
 
-// --- chains and topic lists ------------------------------------------------------------------------------------------
+// --- chains and topic lists
+// ------------------------------------------------------------------------------------------
 
 void ShardTable::chain(std::uint32_t index) const {
     Record &record = segment_.record(index);
@@ -166,8 +174,10 @@ void ShardTable::enqueue(std::uint32_t index) const {
     const bool empty = !(list.levels >> level & 1);
     record.topic_next = 0;
     record.topic_previous = empty ? 0 : list.tail[level];
-    if (empty) list.head[level] = index;
-    else segment_.record(list.tail[level]).topic_next = index;
+    if (empty)
+        list.head[level] = index;
+    else
+        segment_.record(list.tail[level]).topic_next = index;
     list.tail[level] = index;
     list.levels |= std::uint64_t{1} << level;
 }
@@ -176,10 +186,14 @@ void ShardTable::dequeue(std::uint32_t index) const {
     const Record &record = segment_.record(index);
     TopicList &list = segment_.topic_list(record.topic, index_);
     const std::uint8_t level = word_of(record).priority & (kPriorities - 1);
-    if (record.topic_next) segment_.record(record.topic_next).topic_previous = record.topic_previous;
-    else list.tail[level] = record.topic_previous;
-    if (record.topic_previous) segment_.record(record.topic_previous).topic_next = record.topic_next;
-    else list.head[level] = record.topic_next;
+    if (record.topic_next)
+        segment_.record(record.topic_next).topic_previous = record.topic_previous;
+    else
+        list.tail[level] = record.topic_previous;
+    if (record.topic_previous)
+        segment_.record(record.topic_previous).topic_next = record.topic_next;
+    else
+        list.head[level] = record.topic_next;
     if (!list.head[level]) list.levels &= ~(std::uint64_t{1} << level);
 }
 
@@ -190,7 +204,8 @@ void ShardTable::update_rank(std::uint32_t topic) const {
     segment_.rank(topic, index_).store(index ? rank_of(word_of(record).priority, record.sequence) : 0);
 }
 
-// --- memory ----------------------------------------------------------------------------------------------------------
+// --- memory
+// ----------------------------------------------------------------------------------------------------------
 
 Room ShardTable::allocate(std::uint64_t bytes, Mode mode, std::uint32_t &units) const {
     const auto shard = static_cast<std::uint16_t>(index_);
@@ -205,7 +220,8 @@ Room ShardTable::allocate(std::uint64_t bytes, Mode mode, std::uint32_t &units) 
     const std::uint32_t wanted = class_of(bytes);
     units = take_chunk(wanted);
     if (units) return Room::Done;
-    const Room room = pages_.allocate({PageKind::Slab, static_cast<std::uint8_t>(wanted), shard, 1}, mode, page);
+    const Room room =
+        pages_.allocate({PageKind::Slab, static_cast<std::uint8_t>(wanted), shard, 1}, mode, page);
     if (room == Room::Busy) return room;
     if (room == Room::Done) {
         ClassList &list = shard_.classes[wanted];
@@ -245,7 +261,8 @@ void ShardTable::push_chunk(std::uint32_t size_class, std::uint32_t units) const
 void ShardTable::free_chunk(std::uint32_t units) const {
     const std::uint32_t page = segment_.page_of(units);
     const PageEntry entry = PageEntry::unpack(segment_.page_map(page).load(std::memory_order_relaxed));
-    if (entry.kind == PageKind::None || entry.shard != index_) fail_corrupted("a value lies in foreign memory");
+    if (entry.kind == PageKind::None || entry.shard != index_)
+        fail_corrupted("a value lies in foreign memory");
     if (entry.kind == PageKind::Run) return pages_.release(page);
     if (entry.size_class >= kClasses) fail_corrupted("a page has no size class");
     push_chunk(entry.size_class, units);

@@ -1,8 +1,9 @@
 // One shard of the table: records, hash chains, topic lists and the memory of values.
 //
-// A ShardTable is a view that a holder of the shard's lock makes on its stack; all of its methods need that lock.
-// Each of them leaves the truth (layout.h) consistent after every single store, in whatever order the compiler and
-// the processor let them become visible to a later holder: the kernel's hand-over of a dead owner's lock orders them.
+// A ShardTable is a view that a holder of the shard's lock makes on its stack; all of its methods need that
+// lock. Each of them leaves the truth (layout.h) consistent after every single store, in whatever order the
+// compiler and the processor let them become visible to a later holder: the kernel's hand-over of a dead
+// owner's lock orders them.
 #pragma once
 
 #include <string_view>
@@ -19,7 +20,7 @@ constexpr std::uint64_t rank_of(std::uint8_t priority, std::uint64_t sequence) {
 }
 
 class ShardTable {
- public:
+  public:
     ShardTable(const Segment &segment, std::uint32_t index)
         : segment_(segment), pages_(segment), index_(index), shard_(segment.shard(index)) {}
 
@@ -28,8 +29,8 @@ class ShardTable {
     /// The first live record of `topic` in this shard, or 0.
     std::uint32_t first(std::uint32_t topic) const;
 
-    /// Takes a free record out of its list and gives it memory for `key` and `length` bytes of value.  It stays Free
-    /// or, with `building`, belongs to process slot `owner` from then on.
+    /// Takes a free record out of its list and gives it memory for `key` and `length` bytes of value.  It
+    /// stays Free or, with `building`, belongs to process slot `owner` from then on.
     Room reserve(std::uint32_t hash, std::string_view key, std::uint64_t length, Mode mode, bool building,
                  std::uint16_t owner, std::uint32_t &record) const;
     /// Gives back what reserve() took.
@@ -60,11 +61,12 @@ class ShardTable {
         for (std::uint32_t group = 0; group < segment_.layout().groups; ++group) {
             if (segment_.group_owner(group).load(std::memory_order_relaxed) != index_ + 1) continue;
             const std::uint32_t first = group * kGroupRecords;
-            for (std::uint32_t i = first ? first : 1; i < first + kGroupRecords; ++i) visit(i, segment_.record(i));
+            for (std::uint32_t i = first ? first : 1; i < first + kGroupRecords; ++i)
+                visit(i, segment_.record(i));
         }
     }
 
- private:
+  private:
     std::uint32_t take_record() const;
     void free_record(std::uint32_t record) const;
     void chain(std::uint32_t record) const;
@@ -77,7 +79,9 @@ class ShardTable {
     void free_chunk(std::uint32_t units) const;
     void push_chunk(std::uint32_t size_class, std::uint32_t units) const;
     void rebuild_memory() const;
-    std::uint32_t bucket_of(std::uint32_t hash) const { return (hash >> 6) & (segment_.layout().buckets - 1); }
+    std::uint32_t bucket_of(std::uint32_t hash) const {
+        return (hash >> 6) & (segment_.layout().buckets - 1);
+    }
 
     const Segment &segment_;
     PageRuns pages_;
@@ -85,7 +89,9 @@ class ShardTable {
     Shard &shard_;
 };
 
-inline Word word_of(const Record &record) { return Word::unpack(record.word.load(std::memory_order_acquire)); }
+inline Word word_of(const Record &record) {
+    return Word::unpack(record.word.load(std::memory_order_acquire));
+}
 
 /// Bytes in front of a value that a key too long for the record takes; keeps the value aligned.
 constexpr std::uint64_t key_prefix(std::uint32_t key_length) {

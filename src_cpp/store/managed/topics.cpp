@@ -12,7 +12,8 @@ std::uint32_t probe(const Segment &segment, std::string_view name, std::uint32_t
         const std::uint32_t i = 1 + (hash + step) % (kTopics - 1);
         const Topic &topic = segment.topic(i);
         if (!topic.ready.load(std::memory_order_acquire)) return i;
-        if (topic.hash == hash && topic.length == name.size() && std::memcmp(topic.name, name.data(), name.size()) == 0)
+        if (topic.hash == hash && topic.length == name.size() &&
+            std::memcmp(topic.name, name.data(), name.size()) == 0)
             return i;
     }
     return kNoTopic;
@@ -23,8 +24,8 @@ std::uint32_t probe(const Segment &segment, std::string_view name, std::uint32_t
 std::uint32_t find_topic(const Segment &segment, std::optional<std::string_view> name) {
     if (!name) return 0;
     if (name->size() > kMaxTopic)
-        throw Error(ErrorKind::KeyTooLong, "a topic's name may take 240 bytes of UTF-8, not " +
-                                               std::to_string(name->size()));
+        throw Error(ErrorKind::KeyTooLong,
+                    "a topic's name may take 240 bytes of UTF-8, not " + std::to_string(name->size()));
     const std::uint32_t i = probe(segment, *name, segment.hash(*name));
     return i == kNoTopic || segment.topic(i).ready.load(std::memory_order_acquire) ? i : kNoTopic;
 }
@@ -37,7 +38,8 @@ std::uint32_t make_topic(const Segment &segment, std::optional<std::string_view>
     const std::uint32_t hash = segment.hash(*name);
     const std::uint32_t i = probe(segment, *name, hash);
     if (i == kNoTopic)
-        throw Error(ErrorKind::Full, "a managed store keeps 1023 distinct topics, and all are in use; use fewer names");
+        throw Error(ErrorKind::Full,
+                    "a managed store keeps 1023 distinct topics, and all are in use; use fewer names");
     Topic &topic = segment.topic(i);
     if (topic.ready.load()) return i;
     topic.hash = hash;

@@ -88,7 +88,8 @@ void forget_waiters(const Segment &segment, std::uint32_t process) {
 std::uint32_t count_waiters(const Segment &segment) {
     std::uint32_t count = 0;
     const std::uint32_t high = std::min(segment.header().waiter_high.load(), kWaiters);
-    for (std::uint32_t i = 0; i < high; ++i) count += segment.waiter(i).owner.load(std::memory_order_relaxed) != 0;
+    for (std::uint32_t i = 0; i < high; ++i)
+        count += segment.waiter(i).owner.load(std::memory_order_relaxed) != 0;
     return count;
 }
 
@@ -104,7 +105,8 @@ void SpinBudget::learn(bool hit) {
     ns_.store(hit ? std::min(now * 2, kSpinMax) : std::max(now / 2, kSpinMin), std::memory_order_relaxed);
 }
 
-Waiter::Waiter(const Segment &segment, SpinBudget &spin, std::uint32_t process) : segment_(segment), spin_(spin) {
+Waiter::Waiter(const Segment &segment, SpinBudget &spin, std::uint32_t process)
+    : segment_(segment), spin_(spin) {
     for (index_ = 0; index_ < kWaiters; ++index_) {
         std::uint32_t nobody = 0;
         // Before the owner, so that nobody who sees the owner looks below a high mark that misses it.
@@ -113,7 +115,8 @@ Waiter::Waiter(const Segment &segment, SpinBudget &spin, std::uint32_t process) 
             if (high.compare_exchange_weak(seen, index_ + 1)) break;
         if (segment.waiter(index_).owner.compare_exchange_strong(nobody, process + 1)) return;
     }
-    throw Error(ErrorKind::Full, "4096 callers wait already, in all processes together; let some of them go first");
+    throw Error(ErrorKind::Full,
+                "4096 callers wait already, in all processes together; let some of them go first");
 }
 
 Waiter::~Waiter() {
@@ -127,7 +130,9 @@ void Waiter::join(WaitSet &set, std::uint32_t filter) {
     set_bit(set, index_);
 }
 
-void Waiter::rearm() { segment_.waiter(index_).word.store(kAwake); }
+void Waiter::rearm() {
+    segment_.waiter(index_).word.store(kAwake);
+}
 
 bool Waiter::park(std::int64_t until) {
     std::atomic<std::uint32_t> &word = segment_.waiter(index_).word;

@@ -2,14 +2,16 @@
 //
 // === No lost wake-up ===
 //
-// A waiter sets its bit in the WaitSet of a shard or a topic, then looks whether what it waits for is there, then
-// sleeps on its own word.  A publisher publishes, then looks at the set.  Keys are looked up and published under the
-// shard's lock; ranks and sets are sequentially consistent atomics: either way one of the two sees the other.
+// A waiter sets its bit in the WaitSet of a shard or a topic, then looks whether what it waits for is there,
+// then sleeps on its own word.  A publisher publishes, then looks at the set.  Keys are looked up and
+// published under the shard's lock; ranks and sets are sequentially consistent atomics: either way one of the
+// two sees the other.
 //
 // === Why bits and not lists ===
 //
-// A bit is set and cleared without a lock, by anyone, any number of times.  A killed waiter leaves a bit that costs a
-// publisher one look, until its process slot is reaped.  One waiter can stand in many sets and still sleeps once.
+// A bit is set and cleared without a lock, by anyone, any number of times.  A killed waiter leaves a bit that
+// costs a publisher one look, until its process slot is reaped.  One waiter can stand in many sets and still
+// sleeps once.
 #pragma once
 
 #include <cstdint>
@@ -32,22 +34,23 @@ void forget_waiters(const Segment &segment, std::uint32_t process);
 /// Callers registered now.
 std::uint32_t count_waiters(const Segment &segment);
 
-/// How long to look before sleeping; one for each process.  A success doubles it, a failure halves it, so a process
-/// whose results come late soon goes straight to sleep.  All members are atomics; lost updates do no harm.
+/// How long to look before sleeping; one for each process.  A success doubles it, a failure halves it, so a
+/// process whose results come late soon goes straight to sleep.  All members are atomics; lost updates do no
+/// harm.
 class SpinBudget {
- public:
+  public:
     SpinBudget();
     std::int64_t ns() const { return ns_.load(std::memory_order_relaxed); }
     void learn(bool hit);
 
- private:
+  private:
     bool useful_;  ///< false with one processor
     std::atomic<std::int64_t> ns_;
 };
 
 /// A caller's place to sleep.  Used by one thread.
 class Waiter {
- public:
+  public:
     /// `process` is this process's slot.  Throws Error(Full) if all slots are taken.
     Waiter(const Segment &segment, SpinBudget &spin, std::uint32_t process);
     ~Waiter();
@@ -61,7 +64,7 @@ class Waiter {
     /// Sleeps until notified or `until` (monotonic ns), or for an early return by a signal; true if notified.
     bool park(std::int64_t until);
 
- private:
+  private:
     const Segment &segment_;
     SpinBudget &spin_;
     std::uint32_t index_;
