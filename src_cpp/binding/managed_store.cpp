@@ -36,8 +36,10 @@ namespace {
 
 enum Codec : std::uint8_t { kNone, kFalse, kTrue, kInt, kFloat, kBytes, kStr, kFirstPythonCodec = 16 };
 
-nb::object errors() {
-    return nb::module_::import_("offgil.errors");
+template <typename Operation>
+auto without_gil(Operation &&operation) {
+    const nb::gil_scoped_release released;
+    return operation();
 }
 
 void translate(const std::exception_ptr &pointer, void *) {
@@ -62,7 +64,7 @@ void translate(const std::exception_ptr &pointer, void *) {
                 name = "KeyTooLong";
                 break;
         }
-        PyErr_SetString(nb::object(errors().attr(name)).ptr(), error.what());
+        PyErr_SetString(nb::object(nb::module_::import_("offgil.errors").attr(name)).ptr(), error.what());
     }
 }
 
@@ -224,8 +226,7 @@ nb::object copy_out(Fetched &out, New *make, Data *data) {
         out.release();
     };
     if (out.is_pinned()) {
-        const nb::gil_scoped_release detached;
-        copy();
+        without_gil(copy);
     } else {
         copy();
     }
@@ -255,10 +256,7 @@ nb::object decode_value(nb::handle key, Fetched &out, nb::handle decode) {
         }
         case kStr: {
             object = nb::steal(PyUnicode_DecodeUTF8(data, static_cast<Py_ssize_t>(value.size()), nullptr));
-            if (out.is_pinned()) {
-                const nb::gil_scoped_release detached;
-                out.release();
-            }
+            if (out.is_pinned()) without_gil([&] { out.release(); });
             break;
         }
         case kBytes:
@@ -345,23 +343,17 @@ class ManagedStore {
     }
 
     nb::list keys() {
-        std::vector<std::string> found;
-        {
-            const nb::gil_scoped_release detached;
-            found = store_.keys();
-        }
+        const std::vector<std::string> found = without_gil([&] { return store_.keys(); });
         nb::list list;
         for (const std::string &key : found) list.append(to_str(key));
         return list;
     }
 
     void clear() {
-        const nb::gil_scoped_release detached;
-        store_.clear();
+        without_gil([&] { store_.clear(); });
     }
     void close() {
-        const nb::gil_scoped_release detached;
-        store_.close();
+        without_gil([&] { store_.close(); });
     }
     std::uint64_t size() { return store_.size(); }
     bool closed() const { return store_.closed(); }
@@ -371,11 +363,7 @@ class ManagedStore {
   private:
     template <typename Operation>
     static Outcome detached(Operation &&operation) {
-        Outcome outcome{};
-        {
-            const nb::gil_scoped_release detached;
-            outcome = operation();
-        }
+        const Outcome outcome = without_gil(operation);
         if (outcome == Outcome::Interrupted) throw nb::python_error();
         return outcome;
     }
@@ -406,15 +394,15 @@ void bind_managed_store(nb::module_ &m) {
         .def_static(
             "create",
             [](std::uint64_t max_bytes, std::uint32_t max_entries, nb::object encode, nb::object decode) {
-                return new ManagedStore(managed::Process::create(max_bytes, max_entries), true,
-                                        std::move(encode), std::move(decode));
+                auto process = without_gil([&] { return managed::Process::create(max_bytes, max_entries); });
+                return new ManagedStore(std::move(process), true, std::move(encode), std::move(decode));
             },
             "max_bytes"_a, "max_entries"_a, "encode"_a, "decode"_a, nb::rv_policy::take_ownership)
         .def_static(
             "attach",
             [](int fd, nb::object encode, nb::object decode) {
-                return new ManagedStore(managed::Process::attach(fd), false, std::move(encode),
-                                        std::move(decode));
+                auto process = without_gil([&] { return managed::Process::attach(fd); });
+                return new ManagedStore(std::move(process), false, std::move(encode), std::move(decode));
             },
             "fd"_a, "encode"_a, "decode"_a, nb::rv_policy::take_ownership)
         .def("put", &ManagedStore::put, "key"_a.none(), "value"_a.none(), "priority"_a, "topic"_a.none(),

@@ -36,7 +36,7 @@ def store() -> Iterator[ManagedDictStore]:
 
 
 def forked(body: Callable[[], object]) -> int:
-    """Runs ``body`` in a child of fork and returns its pid; the child exits with 1 after an exception, else 0."""
+    # The child exits with 1 after an exception, else with 0.
     pid = os.fork()
     if pid == 0:
         status = 1

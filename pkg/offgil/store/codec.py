@@ -1,7 +1,7 @@
 """How a value becomes bytes in shared memory, and a value again.
 
-One byte in each entry says which of these forms it has.  The extension itself encodes ``None``, ``bool``, ``int`` of 64
-bits, ``float``, ``bytes`` and ``str``; everything else comes here:
+One byte in each entry says which of these forms it has.  The extension itself encodes ``None``, ``bool``,
+``int`` of 64 bits, ``float``, ``bytes`` and ``str``; everything else comes here:
 
 ==========  ==============================================  =====================
 codec       for                                             read back as
@@ -12,8 +12,8 @@ codec       for                                             read back as
 ``PICKLE``  all else, exceptions included                   an equal object
 ==========  ==============================================  =====================
 
-Reading a pickle runs what it says, so the memory must come from processes that are trusted: a private store's can only
-be reached by processes that were handed it, as with :mod:`multiprocessing` itself.
+Reading a pickle runs what it says, so the memory must come from processes that are trusted: a private
+store's can only be reached by processes that were handed it, as with :mod:`multiprocessing` itself.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ def encode(key: str, value: Any) -> tuple[int, Any, Any]:
         return PICKLE, pickle.dumps(value, protocol=5), b""
     except Exception as exc:
         raise CodecError(
-            f"the value of key {key!r} cannot be stored: a {type(value).__qualname__} that pickle refuses ({exc})"
+            f"the value of key {key!r} cannot be stored: "
+            f"a {type(value).__qualname__} that pickle refuses ({exc})"
         ) from exc
 
 

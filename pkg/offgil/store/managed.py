@@ -21,27 +21,27 @@ _DEFAULT_ENTRIES = 1 << 20
 class ManagedDictStore(ResultStore):
     """Results shared by processes of one machine, in memory that they all map.
 
-    A value is copied in and out: what is read is equal to what was put, and never the same object.  ``bytes``, ``str``,
-    numbers, ``None``, buffers (read back as ``bytes``) and numpy arrays are stored as they are; everything else goes by
-    pickle.
+    A value is copied in and out: what is read is equal to what was put, and never the same object. ``bytes``,
+    ``str``, numbers, ``None``, buffers (read back as ``bytes``) and numpy arrays are stored as they are;
+    everything else goes by pickle.
 
     Other processes get the store by ``fork``, or by being handed it: as an argument of a
-    :class:`multiprocessing.Process` or through anything that :mod:`multiprocessing` pickles.  Any of them may be killed
-    at any moment; the others go on.  A wait costs no CPU, and a value that was put while its waiter's wake-up got lost
-    with a killed process is found within 250 ms.
+    :class:`multiprocessing.Process` or through anything that :mod:`multiprocessing` pickles. Any of them may
+    be killed at any moment; the others go on. A wait costs no CPU, and a value whose wake-up got lost with a
+    killed process is found within 250 ms.
 
-    :meth:`close` in the process that made the store closes it for all processes and wakes all of their waiters.  In any
-    other process it ends only that one's use of this object.  The memory goes when the last process has dropped the
-    store, closed or not.
+    :meth:`close` in the process that made the store closes it for all processes and wakes all of their
+    waiters. In any other process it ends only that one's use of this object. The memory goes when the last
+    process has dropped the store, closed or not.
 
-    Limits: keys of 4096 bytes and topics of 240 bytes in UTF-8 (:class:`~offgil.errors.KeyTooLong`), 1023 distinct
-    topics, 4096 waiters (:class:`~offgil.errors.StoreFull`), 256 processes (:class:`~offgil.errors.StoreUnavailable`).
+    Limits: keys of 4096 bytes and topics of 240 bytes in UTF-8 (:class:`~offgil.errors.KeyTooLong`), 1023
+    distinct topics, 4096 waiters (:class:`~offgil.errors.StoreFull`), 256 processes
+    (:class:`~offgil.errors.StoreUnavailable`).
 
     See :class:`~offgil.store.base.ResultStore` for the meaning of each method.
 
     Args:
-        max_bytes: room for values, rounded up to 64 KiB, from 1 MiB to about 250 GiB.  Memory is only used as results
-            fill it.
+        max_bytes: room for values, rounded up to 64 KiB, from 1 MiB to 250 GiB.  It is used as results fill it.
         max_entries: at least so many results have a place.
 
     Raises:
@@ -136,7 +136,7 @@ class ManagedDictStore(ResultStore):
         )
 
     def __reduce__(self) -> tuple[Callable[..., ManagedDictStore], tuple[Any, Decision]]:
-        # Sends the descriptor itself, to a child that is being spawned or through multiprocessing's own server.
+        # Sends the descriptor, to a child that is being spawned or through multiprocessing's own server.
         return _attach, (reduction.DupFd(self._table.fileno()), self.decision)
 
     def __repr__(self) -> str:

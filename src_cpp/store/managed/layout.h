@@ -174,7 +174,6 @@ static_assert(sizeof(std::atomic<std::uint32_t>) == 4 && std::atomic<std::uint32
 struct ProcessSlot {
     std::atomic<std::uint32_t>
         used;                        ///< still 1 with the byte unlocked: the process died and is to be reaped
-    std::atomic<std::uint32_t> pid;  ///< for people
 };
 
 // --- header

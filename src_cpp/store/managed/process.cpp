@@ -155,7 +155,6 @@ std::uint32_t Process::join() {
             close(fd);
             throw;
         }
-        slot.pid.store(static_cast<std::uint32_t>(getpid()));
         slot.used.store(1);
         fd_ = fd;
         slot_.store(static_cast<int>(i), std::memory_order_release);

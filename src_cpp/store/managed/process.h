@@ -12,6 +12,8 @@
 // A child shares the parent's open file descriptions, so an inherited lock would keep a dead parent alive:
 // the child closes its copy and takes a slot of its own at its first call that needs one.
 //
+// pthread_atfork sees every fork, also those that Python's hooks do not.
+//
 // A Process is an explicit object, not a global, so that tests run many of them as threads of one real
 // process, where ThreadSanitizer can see them all.
 //
