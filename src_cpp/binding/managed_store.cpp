@@ -135,9 +135,9 @@ bool signalled(void *) {
     return PyErr_CheckSignals() != 0;
 }
 
-/// Python handles signals on the main thread only, but the kernel may deliver them to any: so the main thread
-/// looks every 50 ms.  Other threads stay detached to the end, also while the interpreter goes away under
-/// them.
+/// Python handles signals on the main thread only, but the kernel may deliver them to any: so the
+/// main thread looks every 50 ms.  Other threads stay detached to the end, also while the interpreter
+/// goes away under them.
 managed::Interrupt interrupt() {
     if (gettid() != getpid()) return {};
     return {signalled, nullptr, 50'000'000};

@@ -41,7 +41,7 @@ class ManagedDictStore(ResultStore):
     See :class:`~offgil.store.base.ResultStore` for the meaning of each method.
 
     Args:
-        max_bytes: room for values, rounded up to 64 KiB, from 1 MiB to 250 GiB.  It is used as results fill it.
+        max_bytes: room for values, 1 MiB to 250 GiB, rounded up to 64 KiB; used only as results fill it.
         max_entries: at least so many results have a place.
 
     Raises:

@@ -1,5 +1,5 @@
-// The errors of the managed-dict store; the binding turns each kind into the class of offgil.errors it is
-// named after.
+// The errors of the managed-dict store; the binding turns each kind into the class of offgil.errors
+// it is named after.
 #pragma once
 
 #include <stdexcept>

@@ -19,8 +19,8 @@ inline std::int64_t monotonic_ns() {
     return now.tv_sec * std::int64_t{1'000'000'000} + now.tv_nsec;
 }
 
-/// Sleeps while `word` is `expected`, until `until` (monotonic ns).  May return early; the caller looks
-/// again.
+/// Sleeps while `word` is `expected`, until `until` (monotonic ns).  May return early; the
+/// caller looks again.
 inline void futex_wait(std::atomic<std::uint32_t> &word, std::uint32_t expected, std::int64_t until) {
     const timespec deadline{until / 1'000'000'000, until % 1'000'000'000};
     // WAIT_BITSET, unlike WAIT, takes an absolute time, so an early return costs no arithmetic.

@@ -3,18 +3,14 @@
 // === Truth and derived state ===
 //
 // A process may be killed between any two instructions, also while it holds a lock.  So as little as possible
-// is *truth*, each piece of it changes by one atomic store, and all else is *derived* and can be rebuilt from
-// it:
+// is *truth*, each piece of it changes by one atomic store, and all else is *derived* and can be rebuilt:
 //
-//     truth     Record::word (free / building / live / retired) and, while it is not free, the record's other
-//     fields
-//               chunk_owner[] (which shard a group of 32 records belongs to)
-//               page_map[] (which shard a page or run of pages of the data area belongs to, and its size
-//               class) Topic::ready, Header::state, ProcessSlot, WaiterSlot
-//     derived   hash chains, free lists, topic lists, ranks, page_bits[], page_used[], counters
+//   truth    Record::word (free / building / live / retired) and, while it is not free, the record's other
+//            fields; group_owner (which shard a group of 32 records belongs to); page_map (which shard a page
+//            or a run of pages belongs to, and its size class); Topic, Header, ProcessSlot, WaiterSlot
+//   derived  hash chains, free lists, topic lists, ranks, page_bits, page_used, counters
 //
-// Whoever next locks a mutex whose owner died rebuilds what that mutex guards (repair.cpp,
-// PageRuns::rebuild).
+// Whoever next locks a mutex whose owner died rebuilds what it guards (repair.cpp, PageRuns::rebuild).
 //
 // === Zero means empty ===
 //
@@ -41,11 +37,10 @@ inline constexpr std::uint32_t kEndianMark = 0x01020304;
 inline constexpr std::uint32_t kMaxShards = 64;
 inline constexpr std::uint32_t kClasses = 32;
 inline constexpr std::uint32_t kPriorities = 64;
-inline constexpr std::uint32_t kTopics = 1024;    ///< topic 0 is None
-inline constexpr std::uint32_t kProcesses = 256;  ///< one bit each in Record::pins
-inline constexpr std::uint32_t kWaiters = 4096;   ///< callers parked at one time, in all processes
-inline constexpr std::uint32_t kGroupRecords =
-    32;  ///< records that a shard takes at a time: one page of memory
+inline constexpr std::uint32_t kTopics = 1024;      ///< topic 0 is None
+inline constexpr std::uint32_t kProcesses = 256;    ///< one bit each in Record::pins
+inline constexpr std::uint32_t kWaiters = 4096;     ///< callers parked at one time, in all processes
+inline constexpr std::uint32_t kGroupRecords = 32;  ///< that a shard takes at a time: one page of memory
 inline constexpr std::uint32_t kInlineKey = 32;
 inline constexpr std::uint32_t kMaxKey = 4096;
 inline constexpr std::uint32_t kMaxTopic = 240;
@@ -59,8 +54,7 @@ struct Mutex {
     pthread_mutex_t native;
 };
 
-// --- records
-// ---------------------------------------------------------------------------------------------------------
+// --- records --------------------------------------------------------------------------------------
 
 enum class State : std::uint8_t { Free, Building, Live, Retired };
 
@@ -85,9 +79,8 @@ struct Word {
 
 /// One entry.  Guarded by the mutex of its shard, but for these:
 ///  - while Building, everything belongs to the process in `owner`, which writes the value with no lock held;
-///  - while Live or Retired, the value's bytes and `length` never change and are read without a lock by
-///  whoever has
-///    its bit in `pins`.
+///  - while Live or Retired, the value's bytes and `length` never change, and whoever has its bit in `pins`
+///    reads them without a lock.
 struct alignas(128) Record {
     std::atomic<std::uint64_t> word;
     std::uint32_t hash;
@@ -108,8 +101,7 @@ struct alignas(128) Record {
 static_assert(sizeof(Record) == 128);
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free, "atomics must work between processes");
 
-// --- shards
-// ----------------------------------------------------------------------------------------------------------
+// --- shards ---------------------------------------------------------------------------------------
 
 /// Free chunks of one size class; derived.
 struct ClassList {
@@ -132,19 +124,18 @@ struct alignas(64) Shard {
     ClassList classes[kClasses];
 };
 
-/// The live entries of one topic in one shard: a FIFO list for each priority.  Guarded by the shard's lock;
-/// derived.
+/// The live entries of one topic in one shard: a FIFO list for each priority.  Under the
+/// shard's lock; derived.
 struct alignas(64) TopicList {
     std::uint64_t levels;  ///< bit p: head[p] is not empty
     std::uint32_t head[kPriorities];
     std::uint32_t tail[kPriorities];
 };
 
-// --- topics and waiters
-// ----------------------------------------------------------------------------------------------
+// --- topics and waiters ---------------------------------------------------------------------------
 
-/// Open addressing on the name's hash.  Written once under Header::topic_lock; read without once `ready` is
-/// set.
+/// Open addressing on the name's hash.  Written once under Header::topic_lock; read without
+/// once `ready` is set.
 struct alignas(256) Topic {
     std::atomic<std::uint32_t> ready;
     std::uint32_t hash;
@@ -169,20 +160,18 @@ struct alignas(64) WaiterSlot {
 static_assert(sizeof(std::atomic<std::uint32_t>) == 4 && std::atomic<std::uint32_t>::is_always_lock_free,
               "a futex word is 32 bits");
 
-/// One attached process.  Owned by whoever holds the byte lock on this slot's index in the file
-/// (process.cpp).
+/// One attached process.  Owned by whoever holds the byte lock on this slot's index in the
+/// file (process.cpp).
 struct ProcessSlot {
-    std::atomic<std::uint32_t>
-        used;                        ///< still 1 with the byte unlocked: the process died and is to be reaped
+    std::atomic<std::uint32_t> used;  ///< 1 with its byte unlocked: the process died and is to be reaped
 };
 
-// --- header
-// ----------------------------------------------------------------------------------------------------------
+// --- header ---------------------------------------------------------------------------------------
 
 enum class SegmentState : std::uint32_t { Initialising, Ready, Closed };
 
-/// Written before the segment is handed to anyone, read-only afterwards; all places follow from it (class
-/// Layout).
+/// Written before the segment is handed to anyone, read-only afterwards; all places follow
+/// from it (class Layout).
 struct Config {
     std::uint64_t data_bytes;    ///< a multiple of kPage
     std::uint32_t record_count;  ///< a multiple of kGroupRecords
@@ -223,8 +212,7 @@ constexpr std::uint64_t abi_checksum() {
     return sum;
 }
 
-// --- page map
-// --------------------------------------------------------------------------------------------------------
+// --- page map -------------------------------------------------------------------------------------
 
 enum class PageKind : std::uint8_t { None, Slab, Run };
 
@@ -258,8 +246,7 @@ constexpr std::uint32_t class_of(std::uint64_t bytes) {
 }
 static_assert(class_units(kClasses - 1) * kUnit == kSmallChunk && class_of(kSmallChunk) == kClasses - 1);
 
-// --- places
-// ----------------------------------------------------------------------------------------------------------
+// --- places ---------------------------------------------------------------------------------------
 
 /// Where each table starts; computed from the Config by every process, never read from shared memory.
 struct Layout {

@@ -16,8 +16,8 @@ class PageRuns {
   public:
     explicit PageRuns(const Segment &segment) : segment_(segment) {}
 
-    /// Finds `entry.pages` free pages in a row and publishes `entry` for them; `first` is the first one's
-    /// index.
+    /// Finds `entry.pages` free pages in a row and publishes `entry` for them; `first` is the
+    /// first one's index.
     Room allocate(PageEntry entry, Mode mode, std::uint32_t &first) const;
     /// Frees the slab or run that starts at page `first`.
     void release(std::uint32_t first) const;

@@ -18,8 +18,8 @@ namespace offgil::store::managed {
 
 namespace {
 
-/// Guards `processes` and each Process's slot_ and fd_.  Never taken with a shared mutex held; fork() holds
-/// it.
+/// Guards `processes` and each Process's slot_ and fd_.  Never taken with a shared mutex
+/// held; fork() holds it.
 std::mutex &private_mutex() {
     static std::mutex mutex;
     return mutex;
@@ -139,8 +139,8 @@ std::uint32_t Process::slot() {
 std::uint32_t Process::join() {
     const std::lock_guard lock(private_mutex());
     if (const int slot = slot_.load(); slot >= 0) return static_cast<std::uint32_t>(slot);
-    // A description of our own: one that came through fork() or a message shares its locks with another
-    // process.
+    // A description of our own: one that came through fork() or a message shares its locks
+    // with another process.
     const std::string path = "/proc/self/fd/" + std::to_string(segment_->fd());
     const int fd = open(path.c_str(), O_RDWR | O_CLOEXEC);
     if (fd < 0)

@@ -17,8 +17,8 @@
 // A Process is an explicit object, not a global, so that tests run many of them as threads of one real
 // process, where ThreadSanitizer can see them all.
 //
-// Locking: `slot_` is an atomic; it and `fd_` change under the file's one private mutex, which fork() holds
-// too.
+// Locking: `slot_` is an atomic; it and `fd_` change under the file's one private mutex,
+// which fork() holds too.
 #pragma once
 
 #include <atomic>
@@ -45,15 +45,15 @@ class Process {
     const Segment &segment() const { return *segment_; }
     SpinBudget &spin() { return spin_; }
     bool joined() const { return slot_.load(std::memory_order_acquire) >= 0; }
-    /// This process's slot; takes one on first use and after fork().  Throws Error(Unavailable) if none is
-    /// free.
+    /// This process's slot; takes one on first use and after fork().  Throws Error(Unavailable)
+    /// if none is free.
     std::uint32_t slot();
     /// Frees what dead processes left behind.
     void reap_dead();
 
     /// Keeps a record's value in place while threads of this process read it.  Both need the lock of its
-    /// shard, which guards the count as well: the bit in the record is set by the first reader and cleared by
-    /// the last.
+    /// shard, which guards the count as well: the bit in the record is set by the first reader and
+    /// cleared by the last.
     void pin(const ShardTable &shard, std::uint32_t record);
     void unpin(const ShardTable &shard, std::uint32_t record);
 

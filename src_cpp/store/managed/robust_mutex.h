@@ -25,8 +25,8 @@
 
 namespace offgil::store::managed {
 
-/// Whether an operation may sleep for a lock.  An attached Python thread must not: it tries, and detaches to
-/// wait.
+/// Whether an operation may sleep for a lock.  An attached Python thread must not: it tries,
+/// and detaches to wait.
 enum class Mode { Wait, Try };
 
 inline void init_mutex(Mutex &mutex) {

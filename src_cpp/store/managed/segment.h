@@ -12,9 +12,9 @@
 
 namespace offgil::store::managed {
 
-/// A mapping of the segment and typed access to what lies in it.  Each index is checked against the layout,
-/// which comes from the verified header, because most of them were read from memory that another process may
-/// have damaged.
+/// A mapping of the segment and typed access to what lies in it.  Each index is checked against the
+/// layout, which comes from the verified header, because most of them were read from memory that another
+/// process may have damaged.
 ///
 /// The mapping goes when the last user does.  No thread can be inside a mutex operation on it then (each call
 /// holds a reference), so the kernel has no pending robust-list entry that points into the gap.

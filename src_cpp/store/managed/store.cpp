@@ -59,8 +59,7 @@ bool Store::prepare(Mode mode) {
     return true;
 }
 
-// --- put
-// -------------------------------------------------------------------------------------------------------------
+// --- put ------------------------------------------------------------------------------------------
 
 Outcome Store::put(const PutRequest &request, Mode mode) {
     const std::uint32_t hash = checked_hash(request.key);
@@ -141,8 +140,7 @@ void Store::make_room() {
     }
 }
 
-// --- get
-// -------------------------------------------------------------------------------------------------------------
+// --- get ------------------------------------------------------------------------------------------
 
 void Store::fetch(const ShardTable &shard, std::uint32_t shard_index, std::uint32_t index, bool consume,
                   Fetched &out) {
@@ -209,8 +207,7 @@ Outcome Store::remove(std::string_view key, Mode mode) {
     return Outcome::Done;
 }
 
-// --- all of it
-// -------------------------------------------------------------------------------------------------------
+// --- all of it ------------------------------------------------------------------------------------
 
 std::vector<std::string> Store::keys() {
     prepare(Mode::Wait);

@@ -1,9 +1,9 @@
 // The managed-dict store: one handle of a process on a table in shared memory.
 //
 // Every method may be called from any thread.  A value up to kSmallValue bytes is copied under the lock of
-// its shard (copying 4 KiB takes about as long as taking the lock twice more would); a larger one is copied
-// with no lock held: into a record that is Building and belongs to this process, or out of one that this
-// process has pinned.
+// its shard: 4 KiB take some 50 ns, less than taking the lock a second time and detaching.  A larger one is
+// copied with no lock held: into a record that is Building and belongs to this process, or out of one that
+// this process has pinned.
 #pragma once
 
 #include <array>

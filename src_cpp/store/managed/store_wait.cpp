@@ -3,10 +3,10 @@
 // === The order of take ===
 //
 // Each shard publishes, for each topic, the rank of its first entry.  take() looks at all of them for the
-// highest, and looks again: an entry that was there before the chosen one was put is seen by the second look
-// at the latest, so what two looks agree on was the first of the whole topic at some moment between them.  It
-// is then removed under its shard's lock if it still is that shard's first.  So puts of one topic meet on no
-// common lock.
+// highest, and looks again: an entry that was there before the chosen one was put is seen by the second
+// look at the latest, so what two looks agree on was the first of the whole topic at some moment between
+// them.  It is then removed under its shard's lock if it still is that shard's first.  So puts of one topic
+// meet on no common lock.
 #include <algorithm>
 
 #include "store/managed/futex.h"

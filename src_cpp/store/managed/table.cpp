@@ -18,8 +18,7 @@ std::string_view ShardTable::key(const Record &record) const {
             record.key_length};
 }
 
-// --- finding
-// ---------------------------------------------------------------------------------------------------------
+// --- finding --------------------------------------------------------------------------------------
 
 std::uint32_t ShardTable::find(std::uint32_t hash, std::string_view wanted) const {
     std::uint32_t steps = 0;
@@ -36,8 +35,7 @@ std::uint32_t ShardTable::first(std::uint32_t topic) const {
     return list.levels ? list.head[std::bit_width(list.levels) - 1] : 0;
 }
 
-// --- the life of a record
-// --------------------------------------------------------------------------------------------
+// --- the life of a record -------------------------------------------------------------------------
 
 Room ShardTable::reserve(std::uint32_t hash, std::string_view wanted, std::uint64_t length, Mode mode,
                          bool building, std::uint16_t owner, std::uint32_t &index) const {
@@ -149,8 +147,7 @@ void ShardTable::free_record(std::uint32_t index) const {
     shard_.free_record = index;
 }
 
-// --- chains and topic lists
-// ------------------------------------------------------------------------------------------
+// --- chains and topic lists -----------------------------------------------------------------------
 
 void ShardTable::chain(std::uint32_t index) const {
     Record &record = segment_.record(index);
@@ -204,8 +201,7 @@ void ShardTable::update_rank(std::uint32_t topic) const {
     segment_.rank(topic, index_).store(index ? rank_of(word_of(record).priority, record.sequence) : 0);
 }
 
-// --- memory
-// ----------------------------------------------------------------------------------------------------------
+// --- memory ---------------------------------------------------------------------------------------
 
 Room ShardTable::allocate(std::uint64_t bytes, Mode mode, std::uint32_t &units) const {
     const auto shard = static_cast<std::uint16_t>(index_);

@@ -9,9 +9,9 @@
 //
 // === Why bits and not lists ===
 //
-// A bit is set and cleared without a lock, by anyone, any number of times.  A killed waiter leaves a bit that
-// costs a publisher one look, until its process slot is reaped.  One waiter can stand in many sets and still
-// sleeps once.
+// A bit is set and cleared without a lock, by anyone, any number of times.  A killed waiter leaves a bit
+// that costs a publisher one look, until its process slot is reaped.  One waiter can stand in many sets
+// and still sleeps once.
 #pragma once
 
 #include <cstdint>
@@ -34,9 +34,9 @@ void forget_waiters(const Segment &segment, std::uint32_t process);
 /// Callers registered now.
 std::uint32_t count_waiters(const Segment &segment);
 
-/// How long to look before sleeping; one for each process.  A success doubles it, a failure halves it, so a
-/// process whose results come late soon goes straight to sleep.  All members are atomics; lost updates do no
-/// harm.
+/// How long to look before sleeping; one for each process.  A success doubles it, a failure halves it,
+/// so a process whose results come late soon goes straight to sleep.  All members are atomics; lost
+/// updates do no harm.
 class SpinBudget {
   public:
     SpinBudget();
