@@ -31,7 +31,8 @@ struct Known {
 };
 
 std::vector<Known> &processes() {
-    static std::vector<Known> known;
+    // Never destroyed: daemon threads may run on while the program exits.
+    static auto &known = *new std::vector<Known>;
     return known;
 }
 
@@ -59,9 +60,8 @@ std::shared_ptr<Process> share(std::shared_ptr<Process> process) {
 void reap(const Segment &segment, std::uint32_t slot) {
     forget_waiters(segment, slot);
     for (std::uint32_t i = 0; i < segment.layout().shards; ++i) {
-        const ShardTable shard(segment, i);
-        LockMutex lock(segment.shard(i).lock, Mode::Wait, [&] { shard.rebuild(); });
-        shard.forget(slot);
+        const LockMutex lock = lock_shard(segment, i, Mode::Wait);
+        ShardTable(segment, i).forget(slot);
     }
     segment.process(slot).used.store(0);
 }

@@ -4,8 +4,17 @@
 #include <vector>
 
 #include "store/managed/table.h"
+#include "store/managed/waiters.h"
 
 namespace offgil::store::managed {
+
+LockMutex lock_shard(const Segment &segment, std::uint32_t shard, Mode mode) {
+    return LockMutex(segment.shard(shard).lock, mode, [&segment, shard] {
+        ShardTable(segment, shard).rebuild();
+        // The dead owner may have published and not yet notified.
+        notify_all(segment, kProcesses);
+    });
+}
 
 void ShardTable::rebuild() const {
     const Layout &layout = segment_.layout();

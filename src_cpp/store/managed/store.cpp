@@ -43,14 +43,6 @@ std::uint32_t Store::checked_hash(std::string_view key) const {
     return segment_.hash(key);
 }
 
-LockMutex Store::lock_shard(std::uint32_t shard, Mode mode) const {
-    return LockMutex(segment_.shard(shard).lock, mode, [this, shard] {
-        ShardTable(segment_, shard).rebuild();
-        // The dead owner may have published and not yet notified.
-        notify_all(segment_, kProcesses);
-    });
-}
-
 /// Before every operation: open, and with a process slot, which takes system calls to get.
 bool Store::prepare(Mode mode) {
     check_open();
@@ -96,7 +88,7 @@ Outcome Store::put_small(const PutRequest &request, std::uint32_t hash, std::uin
                          Room &room) {
     const std::uint32_t index = hash % segment_.layout().shards;
     const ShardTable shard(segment_, index);
-    const LockMutex lock = lock_shard(index, mode);
+    const LockMutex lock = lock_shard(segment_, index, mode);
     if (!lock.held()) return Outcome::Busy;
     const std::uint32_t existing = shard.find(hash, request.key);
     if (existing && request.if_absent) return Outcome::Exists;
@@ -115,14 +107,14 @@ Outcome Store::put_large(const PutRequest &request, std::uint32_t hash, std::uin
     std::uint32_t record = 0;
     std::byte *place = nullptr;
     {
-        const LockMutex lock = lock_shard(index, Mode::Wait);
+        const LockMutex lock = lock_shard(segment_, index, Mode::Wait);
         if (request.if_absent && shard.find(hash, request.key)) return Outcome::Exists;
         room = shard.reserve(hash, request.key, length_of(request), Mode::Wait, true, owner, record);
         if (room != Room::Done) return Outcome::Busy;
         place = shard.value(segment_.record(record));
     }
     copy_value(place, request);
-    const LockMutex lock = lock_shard(index, Mode::Wait);
+    const LockMutex lock = lock_shard(segment_, index, Mode::Wait);
     const std::uint32_t existing = shard.find(hash, request.key);
     if (existing && request.if_absent) {
         shard.abandon(record);
@@ -135,7 +127,7 @@ Outcome Store::put_large(const PutRequest &request, std::uint32_t hash, std::uin
 void Store::make_room() {
     process_->reap_dead();
     for (std::uint32_t i = 0; i < segment_.layout().shards; ++i) {
-        const LockMutex lock = lock_shard(i, Mode::Wait);
+        const LockMutex lock = lock_shard(segment_, i, Mode::Wait);
         ShardTable(segment_, i).trim();
     }
 }
@@ -167,7 +159,7 @@ void Fetched::release() {
     if (!process_) return;
     const Segment &segment = process_->segment();
     const ShardTable shard(segment, shard_);
-    const LockMutex lock(segment.shard(shard_).lock, Mode::Wait, [&] { shard.rebuild(); });
+    const LockMutex lock = lock_shard(segment, shard_, Mode::Wait);
     process_->unpin(shard, record_);
     process_ = nullptr;
 }
@@ -177,7 +169,7 @@ Outcome Store::get(std::string_view key, bool consume, Fetched &out, Mode mode) 
     if (!prepare(mode)) return Outcome::Busy;
     const std::uint32_t index = hash % segment_.layout().shards;
     const ShardTable shard(segment_, index);
-    const LockMutex lock = lock_shard(index, mode);
+    const LockMutex lock = lock_shard(segment_, index, mode);
     if (!lock.held()) return Outcome::Busy;
     const std::uint32_t record = shard.find(hash, key);
     if (!record) return Outcome::Absent;
@@ -189,7 +181,7 @@ Outcome Store::contains(std::string_view key, Mode mode) {
     const std::uint32_t hash = checked_hash(key);
     if (!prepare(mode)) return Outcome::Busy;
     const std::uint32_t index = hash % segment_.layout().shards;
-    const LockMutex lock = lock_shard(index, mode);
+    const LockMutex lock = lock_shard(segment_, index, mode);
     if (!lock.held()) return Outcome::Busy;
     return ShardTable(segment_, index).find(hash, key) ? Outcome::Done : Outcome::Absent;
 }
@@ -199,7 +191,7 @@ Outcome Store::remove(std::string_view key, Mode mode) {
     if (!prepare(mode)) return Outcome::Busy;
     const std::uint32_t index = hash % segment_.layout().shards;
     const ShardTable shard(segment_, index);
-    const LockMutex lock = lock_shard(index, mode);
+    const LockMutex lock = lock_shard(segment_, index, mode);
     if (!lock.held()) return Outcome::Busy;
     const std::uint32_t record = shard.find(hash, key);
     if (!record) return Outcome::Absent;
@@ -214,7 +206,7 @@ std::vector<std::string> Store::keys() {
     std::vector<std::string> keys;
     for (std::uint32_t i = 0; i < segment_.layout().shards; ++i) {
         const ShardTable shard(segment_, i);
-        const LockMutex lock = lock_shard(i, Mode::Wait);
+        const LockMutex lock = lock_shard(segment_, i, Mode::Wait);
         shard.each_record([&](std::uint32_t, const Record &record) {
             if (word_of(record).state == State::Live) keys.emplace_back(shard.key(record));
         });
@@ -226,7 +218,7 @@ void Store::clear() {
     prepare(Mode::Wait);
     for (std::uint32_t i = 0; i < segment_.layout().shards; ++i) {
         const ShardTable shard(segment_, i);
-        const LockMutex lock = lock_shard(i, Mode::Wait);
+        const LockMutex lock = lock_shard(segment_, i, Mode::Wait);
         shard.each_record([&](std::uint32_t index, const Record &record) {
             if (word_of(record).state == State::Live) shard.retire(index);
         });

@@ -114,7 +114,6 @@ class Store {
   private:
     void check_open() const;
     std::uint32_t checked_hash(std::string_view key) const;
-    LockMutex lock_shard(std::uint32_t shard, Mode mode) const;
     bool prepare(Mode mode);
     Outcome put_small(const PutRequest &request, std::uint32_t hash, std::uint32_t topic, Mode mode,
                       Room &room);

@@ -63,7 +63,7 @@ Outcome Store::take_from(std::uint32_t topic, std::string &key, Fetched &out, Mo
         }
         if (!rank) return Outcome::Absent;
         const ShardTable shard(segment_, index);
-        const LockMutex lock = lock_shard(index, mode);
+        const LockMutex lock = lock_shard(segment_, index, mode);
         if (!lock.held()) return Outcome::Busy;
         // Somebody else was faster, or something better came to this shard: look again.
         if (segment_.rank(topic, index).load() != rank) continue;

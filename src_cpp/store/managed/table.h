@@ -89,6 +89,9 @@ class ShardTable {
     Shard &shard_;
 };
 
+/// Takes a shard's lock; if its owner died, rebuilds the shard first (repair.cpp).
+LockMutex lock_shard(const Segment &segment, std::uint32_t shard, Mode mode);
+
 inline Word word_of(const Record &record) {
     return Word::unpack(record.word.load(std::memory_order_acquire));
 }
