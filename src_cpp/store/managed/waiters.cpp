@@ -11,7 +11,7 @@ namespace offgil::store::managed {
 
 namespace {
 
-constexpr std::int64_t kSpinMax = 20'000;
+constexpr std::int64_t kSpinMax = 50'000;  // longer than waking a sleeper on another core takes
 constexpr std::int64_t kSpinStart = 4'000;
 constexpr std::int64_t kSpinMin = 500;  // enough to find out that it would pay again
 
@@ -99,10 +99,11 @@ SpinBudget::SpinBudget() {
     ns_ = useful_ ? kSpinStart : 0;
 }
 
-void SpinBudget::learn(bool hit) {
+void SpinBudget::learn(std::int64_t waited) {
     if (!useful_) return;
     const std::int64_t now = ns();
-    ns_.store(hit ? std::min(now * 2, kSpinMax) : std::max(now / 2, kSpinMin), std::memory_order_relaxed);
+    ns_.store(waited < 2 * kSpinMax ? std::min(now * 2, kSpinMax) : std::max(now / 2, kSpinMin),
+              std::memory_order_relaxed);
 }
 
 Waiter::Waiter(const Segment &segment, SpinBudget &spin, std::uint32_t process)
@@ -136,22 +137,22 @@ void Waiter::rearm() {
 
 bool Waiter::park(std::int64_t until) {
     std::atomic<std::uint32_t> &word = segment_.waiter(index_).word;
+    const std::int64_t start = monotonic_ns();
     if (const std::int64_t budget = spin_.ns()) {
-        const std::int64_t end = monotonic_ns() + budget;
         do {
             for (int i = 0; i < 32; ++i) {
                 if (word.load() == kNotified) {
-                    spin_.learn(true);
+                    spin_.learn(0);
                     return true;
                 }
                 pause();
             }
-        } while (monotonic_ns() < end);
-        spin_.learn(false);
+        } while (monotonic_ns() < start + budget);
     }
     std::uint32_t awake = kAwake;
     if (!word.compare_exchange_strong(awake, kParked)) return true;
     futex_wait(word, kParked, until);
+    spin_.learn(monotonic_ns() - start);
     // Back to awake, unless a notification came: that one counts.
     std::uint32_t parked = kParked;
     return !word.compare_exchange_strong(parked, kAwake);

@@ -34,14 +34,15 @@ void forget_waiters(const Segment &segment, std::uint32_t process);
 /// Callers registered now.
 std::uint32_t count_waiters(const Segment &segment);
 
-/// How long to look before sleeping; one for each process.  A success doubles it, a failure halves it,
-/// so a process whose results come late soon goes straight to sleep.  All members are atomics; lost
+/// How long to look before sleeping; one for each process.  A short wait doubles it and a long one halves it.
+/// Two that hand work back and forth thus learn to spin even if they started asleep, when each wait takes as
+/// long as waking the other; a process whose results come late soon goes straight to sleep.  Atomics; lost
 /// updates do no harm.
 class SpinBudget {
   public:
     SpinBudget();
     std::int64_t ns() const { return ns_.load(std::memory_order_relaxed); }
-    void learn(bool hit);
+    void learn(std::int64_t waited);
 
   private:
     bool useful_;  ///< false with one processor
