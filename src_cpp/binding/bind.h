@@ -16,6 +16,7 @@ namespace offgil::binding {
 
 namespace nb = nanobind;
 
+void bind_managed_store(nb::module_ &m);
 void bind_net(nb::module_ &m);
 void bind_response(nb::module_ &m);
 void bind_runtime(nb::module_ &m);

@@ -9,6 +9,9 @@ NB_MODULE(_core, m) {
     nanobind::set_leak_warnings(false);
 #endif
     offgil::binding::bind_signals(m);
+#ifdef OFFGIL_HAS_MANAGED
+    offgil::binding::bind_managed_store(m);
+#endif
     offgil::binding::bind_net(m);
     offgil::binding::bind_runtime(m);
     offgil::binding::bind_shared_store(m);

@@ -1,0 +1,153 @@
+#include "store/managed/segment.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <string>
+
+#include "store/managed/robust_mutex.h"
+
+namespace offgil::store::managed {
+
+namespace {
+
+constexpr char kMagic[8] = {'O', 'F', 'F', 'G', 'I', 'L', 'S', '1'};
+
+/// Closes a descriptor unless release() was called.
+class CloseFd {
+  public:
+    explicit CloseFd(int fd) : fd_(fd) {}
+    ~CloseFd() {
+        if (fd_ >= 0) close(fd_);
+    }
+    CloseFd(const CloseFd &) = delete;
+    CloseFd &operator=(const CloseFd &) = delete;
+    void release() { fd_ = -1; }
+
+  private:
+    int fd_;
+};
+
+[[noreturn]] void fail_system(const char *what) {
+    throw Error(ErrorKind::Unavailable,
+                std::string("shared memory is not available: ") + what + ": " + std::strerror(errno));
+}
+
+std::string boot_id() {
+    std::string id;
+    std::getline(std::ifstream("/proc/sys/kernel/random/boot_id"), id);
+    return id.substr(0, sizeof(Header::boot_id) - 1);
+}
+
+std::byte *map(int fd, std::uint64_t bytes) {
+    void *base = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (base == MAP_FAILED) fail_system("mmap");
+    return static_cast<std::byte *>(base);
+}
+
+}  // namespace
+
+std::shared_ptr<Segment> Segment::create(std::uint64_t max_bytes, std::uint32_t max_entries) {
+    Config config{};
+    config.data_bytes = (std::min(max_bytes, kMaxSegment) + kPage - 1) / kPage * kPage;
+    // One group is lost to record 0, which means "none".
+    config.record_count = (max_entries + 1 + kGroupRecords - 1) / kGroupRecords * kGroupRecords;
+    // Each shard takes whole groups, so the last ones may be partly used when another shard finds none left.
+    config.record_count += Layout(config).shards * kGroupRecords;
+    const Layout layout(config);
+    if (layout.total >= kMaxSegment)
+        throw Error(ErrorKind::Unavailable, "a managed store ends at 256 GiB; choose smaller max_bytes");
+    if (getrandom(&config.seed, sizeof config.seed, 0) != sizeof config.seed) fail_system("getrandom");
+
+    const int fd = memfd_create("offgil", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0) fail_system("memfd_create");
+    CloseFd guard(fd);
+    if (fchmod(fd, 0600)) fail_system("fchmod");
+    if (ftruncate(fd, static_cast<off_t>(layout.total))) fail_system("ftruncate");
+    if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) fail_system("sealing");
+    struct stat info{};
+    if (fstat(fd, &info)) fail_system("fstat");
+
+    std::shared_ptr<Segment> segment(new Segment(fd, info.st_ino, map(fd, layout.total), config));
+    guard.release();
+    Header &header = segment->header();
+    std::memcpy(header.magic, kMagic, sizeof kMagic);
+    header.version = kVersion;
+    header.endian = kEndianMark;
+    header.abi = abi_checksum();
+    boot_id().copy(header.boot_id, sizeof header.boot_id - 1);
+    header.uid = geteuid();
+    header.config = config;
+    init_mutex(header.page_lock);
+    init_mutex(header.topic_lock);
+    for (std::uint32_t i = 0; i < layout.shards; ++i) init_mutex(segment->shard(i).lock);
+    header.state.store(SegmentState::Ready);
+    return segment;
+}
+
+std::shared_ptr<Segment> Segment::attach(int fd) {
+    CloseFd guard(fd);
+    struct stat info{};
+    if (fstat(fd, &info)) fail_system("fstat");
+    const auto size = static_cast<std::uint64_t>(info.st_size);
+    if (info.st_uid != geteuid()) fail_corrupted("it belongs to another user");
+    const int seals = fcntl(fd, F_GET_SEALS);
+    if (seals < 0 || !(seals & F_SEAL_SHRINK)) fail_corrupted("it is not a store's memory file");
+    if (size < 4096) fail_corrupted("it is too short for a header");
+
+    // Copied out first, so that what was verified is what is used.
+    std::byte *base = map(fd, 4096);
+    const auto &seen = *reinterpret_cast<const Header *>(base);
+    const Config config = seen.config;
+    const char *wrong = nullptr;
+    if (std::memcmp(seen.magic, kMagic, sizeof kMagic) != 0)
+        wrong = "the magic number is not there";
+    else if (seen.endian != kEndianMark || seen.version != kVersion || seen.abi != abi_checksum())
+        wrong = "it was made by another version or build of offgil";
+    else if (boot_id() != std::string(seen.boot_id, strnlen(seen.boot_id, sizeof seen.boot_id)))
+        wrong = "it is from before the last boot";
+    else if (seen.uid != geteuid())
+        wrong = "it belongs to another user";
+    else if (seen.state.load() == SegmentState::Initialising)
+        wrong = "its creator died while making it";
+    else if (config.data_bytes == 0 || config.data_bytes % kPage || config.data_bytes > kMaxSegment ||
+             config.record_count == 0 || config.record_count % kGroupRecords || Layout(config).total != size)
+        wrong = "its size does not match its header";
+    munmap(base, 4096);
+    if (wrong) fail_corrupted(wrong);
+
+    std::shared_ptr<Segment> segment(new Segment(fd, info.st_ino, map(fd, size), config));
+    guard.release();
+    return segment;
+}
+
+Segment::~Segment() {
+    munmap(base_, layout_.total);
+    close(fd_);
+}
+
+std::uint32_t Segment::hash(std::string_view key) const {
+    // Multiply and fold, eight bytes at a time.  The seed is per segment, so nobody outside can choose keys
+    // that all fall into one chain.
+    constexpr std::uint64_t odd = 0x9e3779b97f4a7c15;
+    std::uint64_t h = (seed_ ^ key.size()) * odd;
+    while (!key.empty()) {
+        std::uint64_t word = 0;
+        const std::size_t n = std::min<std::size_t>(key.size(), 8);
+        std::memcpy(&word, key.data(), n);
+        h = (h ^ word ^ seed_) * odd;
+        h ^= h >> 29;
+        key.remove_prefix(n);
+    }
+    h *= odd;
+    return static_cast<std::uint32_t>(h >> 32);
+}
+
+}  // namespace offgil::store::managed

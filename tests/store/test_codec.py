@@ -1,0 +1,172 @@
+"""What the managed-dict store gives back for each kind of value."""
+
+from __future__ import annotations
+
+import datetime
+import enum
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from offgil.errors import CodecError, StoreCorrupted
+from offgil.store.codec import decode, encode
+
+if sys.platform != "linux":
+    pytest.skip("the managed-dict store needs Linux", allow_module_level=True)
+
+from offgil.store.managed import ManagedDictStore
+
+
+class Colour(enum.IntEnum):
+    RED = 1
+
+
+class Refuses:
+    def __reduce__(self) -> Any:
+        raise RuntimeError("not today")
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[ManagedDictStore]:
+    with ManagedDictStore(max_bytes=16 << 20) as opened:
+        yield opened
+
+
+def there_and_back(store: ManagedDictStore, value: Any) -> Any:
+    store["k"] = value
+    return store["k"]
+
+
+leaves = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.binary()
+    | st.text(st.characters())
+)
+
+
+@settings(deadline=None)
+@given(leaves | st.recursive(leaves, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_equal_and_of_the_same_type(store: ManagedDictStore, value: Any) -> None:
+    back = there_and_back(store, value)
+    assert back == value
+    assert type(back) is type(value)
+
+
+@pytest.mark.parametrize("bits", [0, 7, 8, 62, 63, 64, 65, 1000])
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("step", [-1, 0, 1])
+def test_integers_around_each_border(store: ManagedDictStore, bits: int, sign: int, step: int) -> None:
+    number = sign * (1 << bits) + step
+    assert there_and_back(store, number) == number
+
+
+def test_floats(store: ManagedDictStore) -> None:
+    for number in (0.0, -0.0, math.inf, -math.inf, 5e-324):
+        assert math.copysign(1, there_and_back(store, number)) == math.copysign(1, number)
+        assert there_and_back(store, number) == number
+    assert math.isnan(there_and_back(store, math.nan))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Colour.RED, Decimal("1.5"), datetime.date(2026, 1, 2), (1, [2]), {1, 2}, "\ud800"],
+)
+def test_by_pickle(store: ManagedDictStore, value: object) -> None:
+    back = there_and_back(store, value)
+    assert back == value
+    assert type(back) is type(value)
+
+
+def test_exceptions_are_values(store: ManagedDictStore) -> None:
+    back = there_and_back(store, ValueError("no", 7))
+    assert type(back) is ValueError
+    assert back.args == ("no", 7)
+
+
+@pytest.mark.parametrize("size", [0, 10, 100_000])
+def test_buffers_come_back_as_bytes(store: ManagedDictStore, size: int) -> None:
+    data = bytes(range(10)) * (size // 10)
+    for value, expected in (
+        (bytearray(data), data),
+        (memoryview(data), data),
+        (memoryview(data)[::2], data[::2]),
+    ):
+        back = there_and_back(store, value)
+        assert type(back) is bytes
+        assert back == expected
+
+
+ARRAYS = {
+    "c": np.arange(24, dtype="f8").reshape(2, 3, 4),
+    "fortran": np.asfortranarray(np.arange(24, dtype="i4").reshape(2, 3, 4)),
+    "strided": np.arange(24)[::3],
+    "transposed": np.arange(24, dtype="u2").reshape(2, 3, 4).transpose(1, 2, 0),
+    "zero dimensions": np.array(7.5),
+    "empty": np.empty((3, 0, 2)),
+    "big endian": np.arange(5, dtype=">i8"),
+    "dates": np.array(["2026-01-02", "NaT"], dtype="M8[ms]"),
+    "text": np.array(["a", "bcd"]),
+    "bool": np.array([True, False]),
+    "complex": np.array([1 + 2j]),
+    "structured": np.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f8")]),
+    "objects": np.array([None, {"a": 1}], dtype=object),
+    "large": np.arange(1_000_000, dtype="f4"),
+}
+
+
+@pytest.mark.parametrize("array", ARRAYS.values(), ids=ARRAYS.keys())
+def test_arrays(store: ManagedDictStore, array: np.ndarray[Any, Any]) -> None:
+    back = there_and_back(store, array)
+    assert type(back) is np.ndarray
+    assert back.dtype == array.dtype
+    np.testing.assert_array_equal(back, array)
+    assert back.shape == array.shape
+    assert back.flags.writeable
+    if array.flags.fnc:
+        assert back.flags.f_contiguous
+    # A copy: changing it changes nothing that others read.
+    if back.size:
+        back.reshape(-1)[:] = back.reshape(-1)[0]
+    np.testing.assert_array_equal(store["k"], array)
+
+
+def test_numpy_is_not_imported_for_other_values() -> None:
+    program = """
+import sys
+from offgil.store.managed import ManagedDictStore
+with ManagedDictStore() as store:
+    for value in (1, 1 << 70, "a", [1], bytearray(b"x")):
+        store["k"] = value
+        store["k"]
+assert "numpy" not in sys.modules
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("value", [lambda: None, Refuses()], ids=["function", "refuses"])
+def test_what_cannot_be_pickled_says_whose_and_why(value: object) -> None:
+    with pytest.raises(CodecError, match=rf"'the key'.*{type(value).__qualname__}") as caught:
+        encode("the key", value)
+    assert caught.value.__cause__ is not None
+
+
+def test_what_cannot_be_read() -> None:
+    codec, head, body = encode("k", [1])
+    with pytest.raises(CodecError, match=r"'k'.*unpickled"):
+        decode("k", codec, bytearray(bytes(head)[:-3] + bytes(body)))
+    with pytest.raises(StoreCorrupted, match="unknown codec 200"):
+        decode("k", 200, bytearray())
