@@ -56,9 +56,7 @@ def nginx() -> Iterator[str]:
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory(prefix="offgil-bench-") as home:
         config = Path(home, "nginx.conf")
-        config.write_text(
-            _CONFIG.format(home=home, port=port, text="x" * 1024, completion=json.dumps(_COMPLETION))
-        )
+        config.write_text(_CONFIG.format(home=home, port=port, text="x" * 1024, completion=json.dumps(_COMPLETION)))
         server = subprocess.Popen([binary, "-e", f"{home}/error.log", "-p", home, "-c", str(config)])
         try:
             deadline = time.monotonic() + 10

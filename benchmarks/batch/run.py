@@ -57,7 +57,9 @@ def main() -> None:
         requests, results = f"{folder}/requests.jsonl", f"{folder}/results.jsonl"
         for python in options.python:
             version = subprocess.run([python, "-VV"], check=True, capture_output=True, text=True).stdout.strip()
-            print(f"{version}\n\n| requests | client | requests/s | CPU µs a request | peak MiB |\n|---|---|---|---|---|")
+            print(
+                f"{version}\n\n| requests | client | requests/s | CPU µs a request | peak MiB |\n|---|---|---|---|---|"
+            )
             commands = {
                 "offgil batch": [python, "-m", "offgil.cli", "batch", requests, results, "--base-url", url]
                 + ["--concurrency", str(CONCURRENCY), "--overwrite"],
@@ -74,7 +76,10 @@ def main() -> None:
                             assert sum(1 for _ in answers) == count
                 for name, figures in rows.items():
                     wall, cpu, memory = (statistics.median(column) for column in zip(*figures, strict=True))
-                    print(f"| {count:,} | {name} | {count / wall:,.0f} | {cpu / count * 1e6:.0f} | {memory:.0f} |", flush=True)
+                    print(
+                        f"| {count:,} | {name} | {count / wall:,.0f} | {cpu / count * 1e6:.0f} | {memory:.0f} |",
+                        flush=True,
+                    )
             print()
 
 

@@ -85,14 +85,18 @@ def main() -> None:
         return statistics.median(cpu for cpu, _ in rows), statistics.median(wall for _, wall in rows)
 
     floor_cpu, floor_wall = medians(floor_figures)
-    print(f"{platform.machine()}, Linux {platform.release()}, {options.rounds} rounds of {COUNT} requests (httpx: {COUNTS['httpx']})\n")
+    print(
+        f"{platform.machine()}, Linux {platform.release()}, {options.rounds} rounds of {COUNT} requests (httpx: {COUNTS['httpx']})\n"
+    )
     print(f"C loop over libcurl: {floor_cpu:.1f} µs CPU, {floor_wall:.1f} µs wall a request\n")
     for python in options.python:
         print(f"Python {versions(python)}\n")
         print("| scenario | client | CPU µs | wall µs | CPU / C loop | httpx CPU / this |")
         print("|---|---|---|---|---|---|")
         for scenario, peers in PEERS.items():
-            reference, _ = medians(figures[python, scenario, "httpx"]) if (python, scenario, "httpx") in figures else (0, 0)
+            reference, _ = (
+                medians(figures[python, scenario, "httpx"]) if (python, scenario, "httpx") in figures else (0, 0)
+            )
             for peer in peers:
                 rows = figures.get((python, scenario, peer))
                 if not rows:

@@ -45,14 +45,7 @@ def there_and_back(store: ManagedDictStore, value: Any) -> Any:
     return store["k"]
 
 
-leaves = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False)
-    | st.binary()
-    | st.text(st.characters())
-)
+leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.binary() | st.text(st.characters())
 
 
 @settings(deadline=None)
@@ -151,9 +144,7 @@ with ManagedDictStore() as store:
         store["k"]
 assert "numpy" not in sys.modules
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 

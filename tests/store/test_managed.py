@@ -81,9 +81,7 @@ def run_program(program: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "program.py")
         path.write_text(program)
-        done = subprocess.run(
-            [sys.executable, path], capture_output=True, text=True, timeout=100, check=False
-        )
+        done = subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=100, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -290,9 +288,7 @@ def test_foreign_memory_is_refused() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, 32768, 32769, 65536, 1_000_003])
-@pytest.mark.parametrize(
-    "make", [bytes, lambda n: "x" * n, lambda n: "é" * (n // 2)], ids=["bytes", "str", "é"]
-)
+@pytest.mark.parametrize("make", [bytes, lambda n: "x" * n, lambda n: "é" * (n // 2)], ids=["bytes", "str", "é"])
 def test_every_way_through_memory(store: ManagedDictStore, make: Callable[[int], object], size: int) -> None:
     for key in ("k", "a key that is too long to lie in its record"):
         store[key] = make(size)

@@ -66,8 +66,7 @@ def encode(key: str, value: Any) -> tuple[int, Any, Any]:
         return PICKLE, pickle.dumps(value, protocol=5), b""
     except Exception as exc:
         raise CodecError(
-            f"the value of key {key!r} cannot be stored: "
-            f"a {type(value).__qualname__} that pickle refuses ({exc})"
+            f"the value of key {key!r} cannot be stored: a {type(value).__qualname__} that pickle refuses ({exc})"
         ) from exc
 
 
@@ -89,15 +88,11 @@ def decode(key: str, codec: int, data: bytearray) -> Any:
     if codec == ARRAY:
         return _decode_array(data)
     if codec != PICKLE:
-        raise StoreCorrupted(
-            f"the value of key {key!r} has the unknown codec {codec}: use one version of offgil only"
-        )
+        raise StoreCorrupted(f"the value of key {key!r} has the unknown codec {codec}: use one version of offgil only")
     try:
         return pickle.loads(data)
     except Exception as exc:
-        raise CodecError(
-            f"the value of key {key!r} cannot be unpickled here: {type(exc).__name__}: {exc}"
-        ) from exc
+        raise CodecError(f"the value of key {key!r} cannot be unpickled here: {type(exc).__name__}: {exc}") from exc
 
 
 def _encode_array(array: np.ndarray[Any, Any]) -> tuple[int, Any, Any]:

@@ -37,7 +37,7 @@ std::vector<Known> &processes() {
 }
 
 bool lock_byte(int fd, std::uint32_t slot, short type) {
-    struct flock range{};
+    struct flock range {};
     range.l_type = type;
     range.l_whence = SEEK_SET;
     range.l_start = slot;
@@ -117,7 +117,7 @@ std::shared_ptr<Process> Process::create(std::uint64_t max_bytes, std::uint32_t 
 }
 
 std::shared_ptr<Process> Process::attach(int fd) {
-    struct stat info{};
+    struct stat info {};
     if (fstat(fd, &info) == 0) {
         const std::lock_guard lock(private_mutex());
         for (const Known &known : processes()) {

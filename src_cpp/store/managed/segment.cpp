@@ -72,7 +72,7 @@ std::shared_ptr<Segment> Segment::create(std::uint64_t max_bytes, std::uint32_t 
     if (fchmod(fd, 0600)) fail_system("fchmod");
     if (ftruncate(fd, static_cast<off_t>(layout.total))) fail_system("ftruncate");
     if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) fail_system("sealing");
-    struct stat info{};
+    struct stat info {};
     if (fstat(fd, &info)) fail_system("fstat");
 
     std::shared_ptr<Segment> segment(new Segment(fd, info.st_ino, map(fd, layout.total), config));
@@ -94,7 +94,7 @@ std::shared_ptr<Segment> Segment::create(std::uint64_t max_bytes, std::uint32_t 
 
 std::shared_ptr<Segment> Segment::attach(int fd) {
     CloseFd guard(fd);
-    struct stat info{};
+    struct stat info {};
     if (fstat(fd, &info)) fail_system("fstat");
     const auto size = static_cast<std::uint64_t>(info.st_size);
     if (info.st_uid != geteuid()) fail_corrupted("it belongs to another user");
