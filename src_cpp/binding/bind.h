@@ -3,6 +3,7 @@
 
 #include <nanobind/nanobind.h>
 
+#include <cstdint>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -38,16 +39,20 @@ nb::object make_exception(const net::Error &error);
 /// A new object of `type`, a subclass of _core.Response, that owns `response`.
 nb::object make_response(nb::handle type, net::Response response);
 
-/// The UTF-8 form of a str, borrowed from it: valid detached for as long as the caller holds the str.
-std::string_view utf8_of(nb::handle text);
-
 /// Learns which thread runs Python's signal handlers, here and in forked children.
 void bind_signals(nb::module_ &m);
 
 /// Whether Python handles signals on the calling thread.
 bool on_main_thread();
 
-/// How a wait on the calling thread looks out for Ctrl-C: every 50 ms on the main thread, never elsewhere.
+/// How long a wait on the main thread goes on without a look at signals, in nanoseconds.
+inline constexpr std::int64_t kSignalSlice = 50'000'000;
+
+/// Called detached: lets Python run its signal handlers; true if one raised, with the exception set for the
+/// caller.
+bool signal_pending(void *);
+
+/// How a request on the calling thread looks out for Ctrl-C: every 50 ms on the main thread, never elsewhere.
 net::Interrupt signal_check();
 
 }  // namespace offgil::binding

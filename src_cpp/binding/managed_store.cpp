@@ -12,8 +12,6 @@
 // The types that every program stores are encoded here; for all others the two functions of
 // offgil.store.codec are called, attached and with no lock held.  Codecs below kFirstPythonCodec are ours,
 // the rest are theirs.
-#include <unistd.h>
-
 #include <cmath>
 #include <cstring>
 #include <optional>
@@ -21,6 +19,7 @@
 #include <string_view>
 
 #include "binding/bind.h"
+#include "binding/convert.h"
 #include "store/managed/futex.h"
 #include "store/managed/store.h"
 
@@ -68,79 +67,17 @@ void translate(const std::exception_ptr &pointer, void *) {
     }
 }
 
-/// The UTF-8 form of a str, which it borrows from the str if it can.
-class Utf8 {
-  public:
-    Utf8(nb::handle text, const char *what) {
-        if (!PyUnicode_Check(text.ptr())) {
-            PyErr_Format(PyExc_TypeError, "%s must be a str, not %s", what, Py_TYPE(text.ptr())->tp_name);
-            throw nb::python_error();
-        }
-        Py_ssize_t size = 0;
-        const char *data = PyUnicode_AsUTF8AndSize(text.ptr(), &size);
-        if (!data) {
-            // A lone surrogate has no UTF-8 form, but it is a str like any other.
-            PyErr_Clear();
-            own_ = nb::steal(PyUnicode_AsEncodedString(text.ptr(), "utf-8", "surrogatepass"));
-            if (!own_.is_valid()) throw nb::python_error();
-            data = PyBytes_AS_STRING(own_.ptr());
-            size = PyBytes_GET_SIZE(own_.ptr());
-        }
-        view_ = {data, static_cast<std::size_t>(size)};
-    }
-    operator std::string_view() const { return view_; }
-
-  private:
-    nb::object own_;
-    std::string_view view_;
-};
-
-nb::object to_str(std::string_view utf8) {
-    nb::object text =
-        nb::steal(PyUnicode_DecodeUTF8(utf8.data(), static_cast<Py_ssize_t>(utf8.size()), "surrogatepass"));
-    if (!text.is_valid()) throw nb::python_error();
-    return text;
-}
-
-/// The name of a topic, or nothing for None.
-class TopicName {
-  public:
-    explicit TopicName(nb::handle topic) {
-        if (!topic.is_none()) name_.emplace(topic, "a topic");
-    }
-    operator std::optional<std::string_view>() const {
-        return name_ ? std::optional<std::string_view>(*name_) : std::nullopt;
-    }
-
-  private:
-    std::optional<Utf8> name_;
-};
-
-/// Monotonic ns; now or earlier for a timeout of 0.
+/// Monotonic ns; 0, which is long past, for a timeout of 0.
 std::int64_t deadline_of(nb::handle timeout) {
-    if (timeout.is_none()) return managed::kNoDeadline;
-    const double seconds = PyFloat_AsDouble(timeout.ptr());
-    if (seconds == -1.0 && PyErr_Occurred()) throw nb::python_error();
-    if (!(seconds >= 0)) {
-        PyErr_Format(PyExc_ValueError, "timeout must be None or a number of seconds from 0, not %R",
-                     timeout.ptr());
-        throw nb::python_error();
-    }
-    if (seconds > 1e9) return managed::kNoDeadline;
-    return seconds == 0 ? 0 : managed::monotonic_ns() + static_cast<std::int64_t>(std::ceil(seconds * 1e9));
+    const std::int64_t span = timeout_ns(timeout);
+    if (span == kForever) return managed::kNoDeadline;
+    return span == 0 ? 0 : managed::monotonic_ns() + span;
 }
 
-bool signalled(void *) {
-    const nb::gil_scoped_acquire attached;
-    return PyErr_CheckSignals() != 0;
-}
-
-/// Python handles signals on the main thread only, but the kernel may deliver them to any: so the
-/// main thread looks every 50 ms.  Other threads stay detached to the end, also while the interpreter
-/// goes away under them.
+/// Threads other than the main one stay detached to the end, also while the interpreter goes away under them.
 managed::Interrupt interrupt() {
-    if (gettid() != getpid()) return {};
-    return {signalled, nullptr, 50'000'000};
+    if (!on_main_thread()) return {};
+    return {signal_pending, nullptr, kSignalSlice};
 }
 
 void expect_object(const nb::object &object) {
@@ -327,7 +264,7 @@ class ManagedStore {
         if (outcome == Outcome::Busy || (outcome == Outcome::Absent && deadline))
             outcome = detached([&] { return store_.take_wait(name, text, out, deadline, interrupt()); });
         if (outcome != Outcome::Done) return nb::borrow(missing);
-        const nb::object key = to_str(text);
+        const nb::object key = str_of(text);
         return nb::make_tuple(key, decode_value(key, out, decode_));
     }
 
@@ -345,7 +282,7 @@ class ManagedStore {
     nb::list keys() {
         const std::vector<std::string> found = without_gil([&] { return store_.keys(); });
         nb::list list;
-        for (const std::string &key : found) list.append(to_str(key));
+        for (const std::string &key : found) list.append(str_of(key));
         return list;
     }
 
@@ -406,13 +343,20 @@ void bind_managed_store(nb::module_ &m) {
             },
             "fd"_a, "encode"_a, "decode"_a, nb::rv_policy::take_ownership)
         .def("put", &ManagedStore::put, "key"_a.none(), "value"_a.none(), "priority"_a, "topic"_a.none(),
-             "if_absent"_a)
-        .def("get", &ManagedStore::get, "key"_a.none())
-        .def("wait", &ManagedStore::wait, "key"_a.none(), "consume"_a, "timeout"_a.none(), "missing"_a.none())
-        .def("take", &ManagedStore::take, "topic"_a.none(), "timeout"_a.none(), "missing"_a.none())
-        .def("remove", &ManagedStore::remove, "key"_a.none())
-        .def("contains", &ManagedStore::contains, "key"_a.none())
-        .def("keys", &ManagedStore::keys)
+             "if_absent"_a,
+             nb::sig("def put(self, key: str, value: typing.Any, priority: int, topic: str | None, "
+                     "if_absent: bool) -> bool"))
+        .def("get", &ManagedStore::get, "key"_a.none(), nb::sig("def get(self, key: str) -> typing.Any"))
+        .def("wait", &ManagedStore::wait, "key"_a.none(), "consume"_a, "timeout"_a.none(), "missing"_a.none(),
+             nb::sig("def wait(self, key: str, consume: bool, timeout: float | None, missing: typing.Any) "
+                     "-> typing.Any"))
+        .def("take", &ManagedStore::take, "topic"_a.none(), "timeout"_a.none(), "missing"_a.none(),
+             nb::sig("def take(self, topic: str | None, timeout: float | None, missing: None) "
+                     "-> tuple[str, typing.Any] | None"))
+        .def("remove", &ManagedStore::remove, "key"_a.none(), nb::sig("def remove(self, key: str) -> None"))
+        .def("contains", &ManagedStore::contains, "key"_a.none(),
+             nb::sig("def contains(self, key: str) -> bool"))
+        .def("keys", &ManagedStore::keys, nb::sig("def keys(self) -> list[str]"))
         .def("clear", &ManagedStore::clear)
         .def("close", &ManagedStore::close)
         .def("stats", &ManagedStore::stats)

@@ -4,11 +4,11 @@
 #include <nanobind/stl/vector.h>
 
 #include <atomic>
-#include <cmath>
 #include <memory>
 #include <unordered_map>
 
 #include "binding/bind.h"
+#include "binding/convert.h"
 #include "net/batch.h"
 #include "net/client.h"
 #include "net/version.h"
@@ -17,23 +17,16 @@ namespace offgil::binding {
 
 using namespace nb::literals;
 
+namespace {
+
+static_assert(kForever == net::kNever);
+
+/// The UTF-8 form of a str, borrowed from it: valid detached for as long as the caller holds the str.
 std::string_view utf8_of(nb::handle text) {
     Py_ssize_t size = 0;
     const char *data = PyUnicode_AsUTF8AndSize(text.ptr(), &size);
     if (!data) throw nb::python_error();
     return {data, static_cast<std::size_t>(size)};
-}
-
-namespace {
-
-/// Seconds or None to nanoseconds or kNever.
-net::Nanos nanos_of(nb::handle seconds) {
-    if (seconds.is_none()) return net::kNever;
-    double value = PyFloat_AsDouble(seconds.ptr());
-    if (value == -1.0 && PyErr_Occurred()) throw nb::python_error();
-    if (std::isnan(value) || value < 0)
-        throw nb::value_error("a timeout must be a number of seconds >= 0, or None");
-    return value < 9e9 ? static_cast<net::Nanos>(value * 1e9) : net::kNever;
 }
 
 /// A list of (name, value) pairs to checked headers.
@@ -78,7 +71,7 @@ net::Request request_of(nb::str method, nb::str url, nb::handle headers, nb::han
         request.has_body = true;
     }
     if (limits.size() != 3) throw nb::value_error("limits are (connect, read, write)");
-    request.timeouts = {nanos_of(limits[0]), nanos_of(limits[1]), nanos_of(limits[2])};
+    request.timeouts = {timeout_ns(limits[0]), timeout_ns(limits[1]), timeout_ns(limits[2])};
     return request;
 }
 
@@ -130,7 +123,7 @@ class PyBatch {
     nb::list wait(nb::handle timeout) {
         Turn turn(busy_);
         require_usable();
-        net::Nanos deadline = net::deadline_after(net::monotonic_now(), nanos_of(timeout));
+        net::Nanos deadline = net::deadline_after(net::monotonic_now(), timeout_ns(timeout));
         net::Interrupt interrupt = signal_check();
         bool interrupted = false;
         std::vector<net::Batch::Completion> done = [&] {

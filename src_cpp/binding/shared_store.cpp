@@ -28,6 +28,7 @@
 #include <vector>
 
 #include "binding/bind.h"
+#include "binding/convert.h"
 #include "store/shared/table.h"
 
 namespace offgil::binding {
@@ -57,45 +58,8 @@ using EntryPtr = store::EntryPtr<Ref>;
 /// of threads that do not exist here, so it is not touched again.
 std::atomic<unsigned> forks{0};
 
-[[noreturn]] void raise(const char *type, const std::string &message) {
-    const nb::object cls = nb::module_::import_("offgil.errors").attr(type);
-    PyErr_SetString(cls.ptr(), message.c_str());
-    throw nb::python_error();
-}
-
 std::string quoted(nb::handle h) {
     return nb::repr(h).c_str();
-}
-
-/// The UTF-8 form of a str, or of a subclass's str value; borrowed from the str where it can be.
-class Text {
-  public:
-    Text(nb::handle h, const char *what) {
-        if (!PyUnicode_Check(h.ptr()))
-            throw nb::type_error(
-                (std::string(what) + " must be a str, not " + nb::inst_name(h).c_str()).c_str());
-        Py_ssize_t size = 0;
-        const char *data = PyUnicode_AsUTF8AndSize(h.ptr(), &size);
-        if (!data) {
-            // A lone surrogate has no UTF-8 form, yet it is a str like any other.
-            PyErr_Clear();
-            bytes_ = nb::steal(PyUnicode_AsEncodedString(h.ptr(), "utf-8", "surrogatepass"));
-            if (!bytes_.is_valid()) throw nb::python_error();
-            data = PyBytes_AS_STRING(bytes_.ptr());
-            size = PyBytes_GET_SIZE(bytes_.ptr());
-        }
-        view_ = {data, static_cast<std::size_t>(size)};
-    }
-    operator std::string_view() const { return view_; }
-
-  private:
-    nb::object bytes_;
-    std::string_view view_;
-};
-
-nb::object to_str(std::string_view utf8) {
-    return nb::steal(
-        PyUnicode_DecodeUTF8(utf8.data(), static_cast<Py_ssize_t>(utf8.size()), "surrogatepass"));
 }
 
 /// Stands for an argument that was left out, where None is a value.  Compared by identity, never handed out.
@@ -110,17 +74,11 @@ struct Deadline {
     bool now = false;  ///< timeout 0: do not wait at all
 
     explicit Deadline(nb::handle timeout) {
-        if (timeout.is_none()) return;
-        const double seconds = PyFloat_AsDouble(timeout.ptr());
-        if (seconds == -1.0 && PyErr_Occurred()) throw nb::python_error();
-        if (!(seconds >= 0))
-            throw nb::value_error(
-                ("timeout must be None or a number of seconds from 0, not " + quoted(timeout)).c_str());
-        now = seconds == 0;
-        // Thirty years are for ever, and keep the sum below from overflowing.
-        if (seconds < 1e9)
+        const std::int64_t span = timeout_ns(timeout);
+        now = span == 0;
+        if (span != kForever)
             at = Parker::Clock::now() +
-                 std::chrono::ceil<Parker::Clock::duration>(std::chrono::duration<double>(seconds));
+                 std::chrono::ceil<Parker::Clock::duration>(std::chrono::nanoseconds(span));
     }
 };
 
@@ -131,9 +89,9 @@ template <class Wait>
 Status park(const Deadline &deadline, Wait &&wait) {
     const bool sliced = on_main_thread();
     for (;;) {
-        const auto until = sliced
-                               ? std::min(deadline.at, Parker::Clock::now() + std::chrono::milliseconds(50))
-                               : deadline.at;
+        const auto until =
+            sliced ? std::min(deadline.at, Parker::Clock::now() + std::chrono::nanoseconds(kSignalSlice))
+                   : deadline.at;
         const Status status = wait([until](Parker &parker) noexcept {
             const nb::gil_scoped_release detached;
             return parker.park_until(until);
@@ -151,43 +109,43 @@ class SharedStore {
         Table &table = checked();
         if (priority < 0 || priority >= static_cast<long>(store::kPriorities))
             throw nb::value_error(("priority must be from 0 to 63, not " + std::to_string(priority)).c_str());
-        const Text name(key, "a key");
-        const std::optional<Text> topic_name = optional_topic(topic);
+        const Utf8 name(key, "a key");
+        const TopicName topic_name(topic);
         Table::PutOptions options{.priority = static_cast<unsigned>(priority), .if_absent = if_absent};
-        if (topic_name) options.topic = *topic_name;
+        options.topic = topic_name;
         return open(table.put(name, Ref(value), options)) != Status::present;
     }
 
     nb::object get(nb::handle key, nb::handle otherwise) {
         Ref value;
-        const Status status = open(checked().get(Text(key, "a key"), value));
+        const Status status = open(checked().get(Utf8(key, "a key"), value));
         return status == Status::ok ? nb::object(std::move(value)) : nb::borrow(otherwise);
     }
 
     nb::object getitem(nb::handle key) {
         Ref value;
-        if (open(checked().get(Text(key, "a key"), value)) == Status::absent) missing(key);
+        if (open(checked().get(Utf8(key, "a key"), value)) == Status::absent) missing(key);
         return value;
     }
 
     void setitem(nb::handle key, nb::handle value) {
         Table &table = checked();
-        open(table.put(Text(key, "a key"), Ref(value), {}));
+        open(table.put(Utf8(key, "a key"), Ref(value), {}));
     }
 
     void delitem(nb::handle key) {
         EntryPtr entry;
-        if (open(checked().remove(Text(key, "a key"), entry, false)) == Status::absent) missing(key);
+        if (open(checked().remove(Utf8(key, "a key"), entry, false)) == Status::absent) missing(key);
     }
 
     bool contains(nb::handle key) {
         Table &table = checked();
-        return PyUnicode_Check(key.ptr()) && open(table.contains(Text(key, "a key"))) == Status::ok;
+        return PyUnicode_Check(key.ptr()) && open(table.contains(Utf8(key, "a key"))) == Status::ok;
     }
 
     nb::object wait(nb::handle key, nb::handle timeout) {
         Table &table = checked();
-        const Text name(key, "a key");
+        const Utf8 name(key, "a key");
         const Deadline deadline(timeout);
         Ref value;
         Status status = table.get(name, value);
@@ -199,7 +157,7 @@ class SharedStore {
 
     nb::object pop(nb::handle key, nb::handle otherwise, nb::handle timeout) {
         Table &table = checked();
-        const Text name(key, "a key");
+        const Utf8 name(key, "a key");
         const Deadline deadline(timeout);
         EntryPtr entry;
         Status status = table.remove(name, entry, true);
@@ -213,7 +171,7 @@ class SharedStore {
 
     nb::typed<nb::tuple, nb::str, nb::any> take(nb::handle topic, nb::handle timeout) {
         Table &table = checked();
-        const std::optional<Text> topic_name = optional_topic(topic);
+        const TopicName topic_name(topic);
         const std::optional<std::string_view> name = topic_name;
         const Deadline deadline(timeout);
         EntryPtr entry;
@@ -222,14 +180,14 @@ class SharedStore {
             status = park(deadline, [&](auto sleep) { return table.wait_take(name, entry, sleep); });
         if (open(status) == Status::absent) timed_out("no entry in topic " + quoted(topic), timeout);
         return nb::borrow<nb::typed<nb::tuple, nb::str, nb::any>>(
-            nb::make_tuple(to_str(entry->name), std::move(entry->value)));
+            nb::make_tuple(str_of(entry->name), std::move(entry->value)));
     }
 
     nb::typed<nb::list, nb::str> key_list() {
         std::vector<std::string> names;
         open(checked().keys(names));
         nb::typed<nb::list, nb::str> list;
-        for (const std::string &name : names) list.append(to_str(name));
+        for (const std::string &name : names) list.append(str_of(name));
         return list;
     }
 
@@ -258,11 +216,6 @@ class SharedStore {
                   "this shared-state store belongs to the process that made it, and this is a forked child: "
                   "make a store here, or share one between processes with open_store(\"managed\")");
         return table_;
-    }
-
-    static std::optional<Text> optional_topic(nb::handle topic) {
-        if (topic.is_none()) return std::nullopt;
-        return Text(topic, "a topic");
     }
 
     static Status open(Status status) {

@@ -14,12 +14,12 @@ namespace {
 
 std::atomic<unsigned long> main_thread{0};
 
+}  // namespace
+
 bool signal_pending(void *) {
     nb::gil_scoped_acquire attached;
-    return PyErr_CheckSignals() != 0;  // a handler raised: the exception stays set for the caller
+    return PyErr_CheckSignals() != 0;
 }
-
-}  // namespace
 
 void bind_signals(nb::module_ &) {
     main_thread =
@@ -34,7 +34,7 @@ bool on_main_thread() {
 
 net::Interrupt signal_check() {
     if (!on_main_thread()) return {};
-    return {&signal_pending, nullptr, 50 * net::kMillisecond};
+    return {&signal_pending, nullptr, kSignalSlice};
 }
 
 }  // namespace offgil::binding

@@ -91,7 +91,7 @@ class ManagedDictStore(ResultStore):
         raise StoreTimeout(f"no result under {key!r} within {timeout} s")
 
     def take(self, topic: str | None = None, timeout: float | None = None) -> tuple[str, Any]:
-        entry: tuple[str, Any] | None = self._table.take(topic, timeout, None)
+        entry = self._table.take(topic, timeout, None)
         if entry is None:
             raise StoreTimeout(f"no entry in topic {topic!r} within {timeout} s")
         return entry

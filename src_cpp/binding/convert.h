@@ -1,0 +1,56 @@
+// Arguments that more than one binding takes, converted alike.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace offgil::binding {
+
+namespace nb = nanobind;
+
+/// Raises the class of that name in offgil.errors.
+[[noreturn]] void raise(const char *type, const std::string &message);
+
+/// The UTF-8 form of a str, or of a subclass's str value; borrowed from the str where it can be.  A lone
+/// surrogate has no UTF-8 form, yet it is a str like any other: it passes as the three bytes that it would
+/// have.
+class Utf8 {
+  public:
+    /// `what` names the argument in the TypeError for anything but a str.
+    Utf8(nb::handle text, const char *what);
+    operator std::string_view() const { return view_; }
+
+  private:
+    nb::object own_;
+    std::string_view view_;
+};
+
+/// The str of what Utf8 made.
+nb::object str_of(std::string_view utf8);
+
+/// The name of a topic, or nothing for None.
+class TopicName {
+  public:
+    explicit TopicName(nb::handle topic) {
+        if (!topic.is_none()) name_.emplace(topic, "a topic");
+    }
+    operator std::optional<std::string_view>() const {
+        return name_ ? std::optional<std::string_view>(*name_) : std::nullopt;
+    }
+
+  private:
+    std::optional<Utf8> name_;
+};
+
+inline constexpr std::int64_t kForever = std::numeric_limits<std::int64_t>::max();
+
+/// Seconds to nanoseconds, rounded up; kForever for None, and for more than thirty years, so that adding the
+/// result to the clock cannot overflow.
+std::int64_t timeout_ns(nb::handle timeout);
+
+}  // namespace offgil::binding
