@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["socket_servers"]
+
 
 def gil_enabled() -> bool:
     # Before 3.13 there is no function to ask, and always a GIL.

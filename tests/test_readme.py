@@ -1,0 +1,28 @@
+"""The README's Python runs as it stands there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parent.parent / "README.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("kind", ["shared", "managed"])
+def test_store(kind, monkeypatch, capsys):
+    monkeypatch.setenv("OFFGIL_STORE", kind)
+    [code] = [block for block in BLOCKS if "open_store" in block]
+    exec(compile(code, str(README), "exec"), {})
+    assert "('b', 'sooner')" in capsys.readouterr().out
+
+
+def test_client(serve, capsys):
+    def script(peer, _):
+        while peer.read_request():
+            peer.answer(b'{"ok": true}')
+
+    [code] = [block for block in BLOCKS if "offgil.Client" in block]
+    code = code.replace("https://api.example.com", serve(script).url).replace("10_000", "10").replace("…", "key")
+    exec(compile(code, str(README), "exec"), {})
+    assert capsys.readouterr().out == "200 {'ok': True}\n" * 10
