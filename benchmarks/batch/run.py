@@ -1,7 +1,7 @@
 """`offgil batch` beside a plain asyncio + httpx script: requests a second and peak memory against nginx on loopback.
 
     benchmarks/prepare
-    python3 benchmarks/batch/run.py --python build/venvs/bench-3.13/bin/python --python build/venvs/bench-3.13t/bin/python
+    python3 benchmarks/batch/run.py
 
 Both do the same job: read a JSONL file, POST 256 at a time, write an answer a line.  The script does not retry,
 resume or check for duplicates.  Wall and CPU time and memory are the whole process's, its start included.
@@ -23,6 +23,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from nginx import nginx  # noqa: E402
+from pythons import add_option  # noqa: E402
 
 CONCURRENCY = 256
 
@@ -48,7 +49,7 @@ def measure(command: list[str]) -> tuple[float, float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--python", action="append", required=True, help="an interpreter with offgil[cli] and httpx")
+    add_option(parser)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--counts", type=int, nargs="+", default=[20_000, 200_000])
     options = parser.parse_args()
@@ -60,10 +61,11 @@ def main() -> None:
             print(
                 f"{version}\n\n| requests | client | requests/s | CPU µs a request | peak MiB |\n|---|---|---|---|---|"
             )
+            batch = [python, "-m", "offgil.cli", "batch", requests, results, "--base-url", url, "--overwrite"]
+            script = [python, str(HERE / "asyncio_httpx.py"), requests, results, url]
             commands = {
-                "offgil batch": [python, "-m", "offgil.cli", "batch", requests, results, "--base-url", url]
-                + ["--concurrency", str(CONCURRENCY), "--overwrite"],
-                "asyncio + httpx": [python, str(HERE / "asyncio_httpx.py"), requests, results, url, str(CONCURRENCY)],
+                "offgil batch": [*batch, "--concurrency", str(CONCURRENCY)],
+                "asyncio + httpx": [*script, str(CONCURRENCY)],
             }
             for count in options.counts:
                 write_requests(requests, count)

@@ -12,25 +12,27 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 Work = Callable[[int], None]
+
+
+def get_loop(client: Any, url: str) -> Callable[[], Work]:
+    """For clients that all threads share, and that look alike."""
+
+    def work(count: int) -> None:
+        for _ in range(count):
+            response = client.get(url)
+            assert response.status_code == 200
+            assert len(response.content) == 1024
+
+    return lambda: work
 
 
 def offgil_get(url: str) -> Callable[[], Work]:
     import offgil
 
-    client = offgil.Client()
-
-    def make() -> Work:
-        def work(count: int) -> None:
-            for _ in range(count):
-                response = client.get(url)
-                assert response.status_code == 200
-                assert len(response.content) == 1024
-
-        return work
-
-    return make
+    return get_loop(offgil.Client(), url)
 
 
 def offgil_map(url: str) -> Callable[[], Work]:
@@ -49,18 +51,7 @@ def offgil_map(url: str) -> Callable[[], Work]:
 def httpx_get(url: str) -> Callable[[], Work]:
     import httpx
 
-    client = httpx.Client()
-
-    def make() -> Work:
-        def work(count: int) -> None:
-            for _ in range(count):
-                response = client.get(url)
-                assert response.status_code == 200
-                assert len(response.content) == 1024
-
-        return work
-
-    return make
+    return get_loop(httpx.Client(), url)
 
 
 def httpx_map(url: str) -> Callable[[], Work]:
@@ -105,18 +96,7 @@ def pycurl_get(url: str) -> Callable[[], Work]:
 def primp_get(url: str) -> Callable[[], Work]:
     import primp
 
-    client = primp.Client()
-
-    def make() -> Work:
-        def work(count: int) -> None:
-            for _ in range(count):
-                response = client.get(url)
-                assert response.status_code == 200
-                assert len(response.content) == 1024
-
-        return work
-
-    return make
+    return get_loop(primp.Client(), url)
 
 
 SCENARIOS: dict[str, dict[str, Callable[[str], Callable[[], Work]]]] = {
@@ -132,7 +112,7 @@ def cpu_seconds() -> float:
 
 
 def main() -> None:
-    peer, scenario, url, count = sys.argv[1:4] + [int(sys.argv[4])]
+    peer, scenario, url, count = *sys.argv[1:4], int(sys.argv[4])
     try:
         make = SCENARIOS[scenario][peer](url)
     except ImportError:

@@ -1,7 +1,7 @@
 """CPU and wall time a request against nginx on loopback, beside peers and a C loop over libcurl.
 
     benchmarks/prepare
-    python3 benchmarks/net/run.py --python build/venvs/bench-3.13/bin/python --python build/venvs/bench-3.13t/bin/python
+    python3 benchmarks/net/run.py
 
 Every client runs in a process of its own.  Rounds are interleaved (each client once a round), so that a machine that
 slows down slows all of them; the table gives medians over the rounds, and ratios of CPU time to the C loop.
@@ -21,6 +21,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from nginx import nginx  # noqa: E402
+from pythons import add_option  # noqa: E402
 
 PEERS = {
     "1 thread": ("offgil", "primp", "pycurl", "httpx"),
@@ -62,7 +63,7 @@ def versions(python: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--python", action="append", required=True, help="an interpreter with offgil; repeat")
+    add_option(parser)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
 
@@ -85,9 +86,8 @@ def main() -> None:
         return statistics.median(cpu for cpu, _ in rows), statistics.median(wall for _, wall in rows)
 
     floor_cpu, floor_wall = medians(floor_figures)
-    print(
-        f"{platform.machine()}, Linux {platform.release()}, {options.rounds} rounds of {COUNT} requests (httpx: {COUNTS['httpx']})\n"
-    )
+    print(f"{platform.machine()}, Linux {platform.release()}; {options.rounds} rounds", end=" ")
+    print(f"of {COUNT} requests (httpx: {COUNTS['httpx']})\n")
     print(f"C loop over libcurl: {floor_cpu:.1f} µs CPU, {floor_wall:.1f} µs wall a request\n")
     for python in options.python:
         print(f"Python {versions(python)}\n")
