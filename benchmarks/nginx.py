@@ -47,8 +47,11 @@ _COMPLETION = {
 
 
 @contextlib.contextmanager
-def nginx() -> Iterator[str]:
-    """Serve 1 KiB at every path and a chat completion at its own; yield the base URL."""
+def nginx(prefix: tuple[str, ...] = ()) -> Iterator[str]:
+    """Serve 1 KiB at every path and a chat completion at its own; yield the base URL.
+
+    ``prefix`` goes before the command, for instance ``("taskset", "-c", "0")``.
+    """
     binary = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
     if binary is None:
         raise SystemExit("nginx is not installed; on Debian: apt-get install nginx-light")
@@ -57,7 +60,7 @@ def nginx() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="offgil-bench-") as home:
         config = Path(home, "nginx.conf")
         config.write_text(_CONFIG.format(home=home, port=port, text="x" * 1024, completion=json.dumps(_COMPLETION)))
-        server = subprocess.Popen([binary, "-e", f"{home}/error.log", "-p", home, "-c", str(config)])
+        server = subprocess.Popen([*prefix, binary, "-e", f"{home}/error.log", "-p", home, "-c", str(config)])
         try:
             deadline = time.monotonic() + 10
             while True:

@@ -1,4 +1,5 @@
-"""One measurement in a process of its own: ``client_loop.py PEER SCENARIO URL COUNT`` prints CPU and wall µs a request.
+"""One measurement in a process of its own: ``client_loop.py PEER get|map URL COUNT THREADS`` prints CPU and
+wall µs a request.
 
 The CPU is the whole process's, all threads; importing, connecting and a warm-up are not counted.
 """
@@ -99,11 +100,8 @@ def primp_get(url: str) -> Callable[[], Work]:
     return get_loop(primp.Client(), url)
 
 
-SCENARIOS: dict[str, dict[str, Callable[[str], Callable[[], Work]]]] = {
-    "1 thread": {"offgil": offgil_get, "httpx": httpx_get, "pycurl": pycurl_get, "primp": primp_get},
-    "16 threads": {"offgil": offgil_get, "httpx": httpx_get, "pycurl": pycurl_get, "primp": primp_get},
-    "64 in flight": {"offgil": offgil_map, "httpx": httpx_map},
-}
+GET = {"offgil": offgil_get, "httpx": httpx_get, "pycurl": pycurl_get, "primp": primp_get}
+MAP = {"offgil": offgil_map, "httpx": httpx_map}
 
 
 def cpu_seconds() -> float:
@@ -112,13 +110,13 @@ def cpu_seconds() -> float:
 
 
 def main() -> None:
-    peer, scenario, url, count = *sys.argv[1:4], int(sys.argv[4])
+    peer, kind, url = sys.argv[1:4]
+    count, threads = int(sys.argv[4]), int(sys.argv[5])
     try:
-        make = SCENARIOS[scenario][peer](url)
+        make = (GET if kind == "get" else MAP)[peer](url)
     except ImportError:
         print("not installed")
         return
-    threads = 16 if scenario == "16 threads" else 1
     works = [make() for _ in range(threads)]
     share = count // threads
     barrier = threading.Barrier(threads + 1)
