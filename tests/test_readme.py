@@ -22,7 +22,17 @@ def test_client(serve, capsys):
         while peer.read_request():
             peer.answer(b'{"ok": true}')
 
-    [code] = [block for block in BLOCKS if "offgil.Client" in block]
+    [code] = [block for block in BLOCKS if "client.map" in block]
     code = code.replace("https://api.example.com", serve(script).url).replace("10_000", "10").replace("…", "key")
     exec(compile(code, str(README), "exec"), {})
     assert capsys.readouterr().out == "200 {'ok': True}\n" * 10
+
+
+def test_stream(serve, capsys):
+    def script(peer, _):
+        peer.read_request()
+        peer.answer(b"data: one\n\ndata: two\n\n")
+
+    [code] = [block for block in BLOCKS if "client.stream" in block]
+    exec(compile(code.replace("https://api.example.com", serve(script).url), str(README), "exec"), {})
+    assert capsys.readouterr().out == "one\ntwo\n"

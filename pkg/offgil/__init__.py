@@ -12,7 +12,9 @@ from offgil.errors import *  # noqa: F403  (errors.__all__ is the list, kept in 
 from offgil.headers import Headers
 from offgil.request import Request
 from offgil.response import Response
+from offgil.sse import ServerSentEvent
 from offgil.store import ResultStore, SharedStateStore, StoreStats, open_store
+from offgil.stream import StreamResponse
 from offgil.timeouts import Timeout
 
 if TYPE_CHECKING:
@@ -26,8 +28,10 @@ __all__ = [
     "Request",
     "Response",
     "ResultStore",
+    "ServerSentEvent",
     "SharedStateStore",
     "StoreStats",
+    "StreamResponse",
     "Timeout",
     "open_store",
 ]

@@ -56,11 +56,11 @@ class Response:
     @property
     def url(self) -> str: ...
     @property
+    def raw_headers(self) -> list[tuple[bytes, bytes]]: ...
+    @property
     def content(self) -> bytes: ...
     @property
     def elapsed_seconds(self) -> float: ...
-    @property
-    def raw_headers(self) -> list[tuple[bytes, bytes]]: ...
 
 class LibcurlInfo:
     """What the linked libcurl is and can do."""
@@ -121,6 +121,36 @@ class Batch:
 
     def close(self) -> None:
         """Drop what is in flight and end the connections."""
+
+class Stream:
+    """A response whose body comes in pieces, on the calling thread."""
+
+    def __init__(
+        self,
+        client: Client,
+        method: str,
+        url: str,
+        headers: list[tuple[str, str]] | None,
+        body: bytes | None,
+        limits: tuple[float | None, float | None, float | None],
+    ) -> None:
+        """Send a request, detached, and wait for the head of its answer."""
+
+    @property
+    def status_code(self) -> int: ...
+    @property
+    def reason_phrase(self) -> str: ...
+    @property
+    def http_version(self) -> str: ...
+    @property
+    def url(self) -> str: ...
+    @property
+    def raw_headers(self) -> list[tuple[bytes, bytes]]: ...
+    def next(self) -> bytes | None:
+        """Wait, detached, for the next bytes of the body; None at its end."""
+
+    def close(self) -> None:
+        """Drop what is unread; ends a connection in the middle of an answer."""
 
 def declares_free_threading(module: object) -> bool | None:
     """

@@ -23,6 +23,7 @@ from offgil.request import (
     encode_url,
 )
 from offgil.response import Response
+from offgil.stream import StreamResponse
 from offgil.timeouts import Limits, Timeout, limits_of
 
 __all__ = ["Batch", "Client"]
@@ -108,6 +109,14 @@ class Client:
             Closed: the client is or was closed meanwhile.
         """
         return cast(Response, self._core.request(*self._encode(method, url, **options)))
+
+    def stream(self, method: str, url: str, **options: Unpack[RequestOptions]) -> StreamResponse:
+        """Send one request and return as soon as the head of its answer is there; use it in a ``with`` statement.
+
+        Arguments and errors as for :meth:`request`.  The ``read`` timeout bounds each wait for more of the body; the
+        time between two reads does not count.
+        """
+        return StreamResponse(self._core, *self._encode(method, url, **options))
 
     def get(self, url: str, **options: Unpack[RequestOptions]) -> Response:
         """Send a GET request; options as for :meth:`request`."""

@@ -29,6 +29,9 @@ Network errors carry httpx's names and nesting, so that code written for httpx r
     │   └── HTTPStatusError
     ├── InvalidURL              (also ValueError)
     ├── Closed                  (also RuntimeError)
+    ├── StreamError             (also RuntimeError)
+    │   ├── StreamClosed
+    │   └── StreamConsumed
     ├── BatchError
     ├── UnknownKind             (also ValueError)
     └── StoreError
@@ -47,6 +50,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from offgil.request import Request
     from offgil.response import Response
+    from offgil.stream import StreamResponse
 
 __all__ = [
     "BatchError",
@@ -75,6 +79,9 @@ __all__ = [
     "StoreFull",
     "StoreTimeout",
     "StoreUnavailable",
+    "StreamClosed",
+    "StreamConsumed",
+    "StreamError",
     "TimeoutException",
     "TooManyRedirects",
     "TransportError",
@@ -175,7 +182,7 @@ class TooManyRedirects(RequestError):
 class HTTPStatusError(HTTPError):
     """The server answered with a 4xx or 5xx status; raised by ``Response.raise_for_status``."""
 
-    def __init__(self, message: str, *, response: Response) -> None:
+    def __init__(self, message: str, *, response: Response | StreamResponse) -> None:
         super().__init__(message)
         self.response = response
 
@@ -189,6 +196,18 @@ class InvalidURL(OffgilError, ValueError):
 
 class Closed(OffgilError, RuntimeError):
     """The client or store was closed, before the call or while it waited."""
+
+
+class StreamError(OffgilError, RuntimeError):
+    """A streamed body was asked for when it could not be had any more."""
+
+
+class StreamClosed(StreamError):
+    """The streamed response was closed before its body was read."""
+
+
+class StreamConsumed(StreamError):
+    """The streamed body has been read or iterated over already; it comes once."""
 
 
 class UnknownKind(OffgilError, ValueError):

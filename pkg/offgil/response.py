@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import codecs
 import json as jsonlib
 from datetime import timedelta
 from email.message import Message
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from offgil import _core
 from offgil.errors import HTTPStatusError
 from offgil.headers import Headers
 from offgil.request import Request
+
+if TYPE_CHECKING:
+    from offgil.stream import StreamResponse
 
 __all__ = ["Response"]
 
@@ -48,17 +50,7 @@ class Response(_core.Response):
     @property
     def text(self) -> str:
         """The body as text, in the charset of Content-Type, else UTF-8; undecodable bytes become U+FFFD."""
-        return self.content.decode(self._charset(), errors="replace")
-
-    def _charset(self) -> str:
-        message = Message()
-        message["Content-Type"] = self.headers.get("content-type", "")
-        charset = message.get_content_charset("utf-8")
-        try:
-            codecs.lookup(charset)
-        except LookupError:
-            return "utf-8"
-        return charset
+        return self.content.decode(charset_of(self.headers), errors="replace")
 
     def json(self) -> Any:
         """Parse the body as JSON (UTF-8, 16 or 32).
@@ -86,12 +78,28 @@ class Response(_core.Response):
         """
         if self.status_code < 400:
             return self
-        whose = "client" if self.status_code < 500 else "server"
-        raise HTTPStatusError(
-            f"{whose} error {self.status_code} {self.reason_phrase} for {self.url}: "
-            f"{self.text[:200]!r} (the whole answer is in .response)",
-            response=self,
-        )
+        raise status_error(self, self.text, "the whole answer is in .response")
 
     def __repr__(self) -> str:
         return f"<Response [{self.status_code} {self.reason_phrase}]>"
+
+
+def charset_of(headers: Headers) -> str:
+    """Return the charset that Content-Type names, if Python knows it, else UTF-8."""
+    message = Message()
+    message["Content-Type"] = headers.get("content-type", "")
+    charset = message.get_content_charset("utf-8")
+    try:
+        b" ".decode(charset, errors="replace")
+    except (LookupError, ValueError):  # unknown, not for text, or not able to replace
+        return "utf-8"
+    return charset
+
+
+def status_error(response: Response | StreamResponse, body: str, where: str) -> HTTPStatusError:
+    """Return the error of a 4xx or 5xx answer; ``where`` says where the caller finds all of it."""
+    whose = "client" if response.status_code < 500 else "server"
+    return HTTPStatusError(
+        f"{whose} error {response.status_code} {response.reason_phrase} for {response.url}: {body[:200]!r} ({where})",
+        response=response,
+    )

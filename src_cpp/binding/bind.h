@@ -3,12 +3,14 @@
 
 #include <nanobind/nanobind.h>
 
+#include <atomic>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
 
+#include "net/client.h"
 #include "net/error.h"
 #include "net/multi.h"
 #include "net/response.h"
@@ -22,6 +24,7 @@ void bind_net(nb::module_ &m);
 void bind_response(nb::module_ &m);
 void bind_runtime(nb::module_ &m);
 void bind_shared_store(nb::module_ &m);
+void bind_stream(nb::module_ &m);
 
 /// Carries a core's error to the translator in net_errors.cpp.
 struct NetException : std::exception {
@@ -35,6 +38,23 @@ void bind_net_errors(nb::module_ &m);
 
 /// A new exception object for `error`, not raised.
 nb::object make_exception(const net::Error &error);
+
+/// The core of a _core.Client.
+net::Client &core_of(nb::handle client);
+
+/// The arguments of _core.Client.request as a checked request that borrows from `body`.
+net::Request request_of(nb::str method, nb::str url, nb::handle headers, nb::handle body, nb::tuple limits);
+
+/// One thread's turn on an object that belongs to one thread at a time.  Refuses where waiting would be
+/// wrong: two threads that share such an object have a bug.
+struct Turn {
+    Turn(std::atomic_flag &flag, const char *refusal) : busy(flag) {
+        if (busy.test_and_set(std::memory_order_acquire)) throw std::runtime_error(refusal);
+    }
+    ~Turn() { busy.clear(std::memory_order_release); }
+    Turn(const Turn &) = delete;
+    std::atomic_flag &busy;
+};
 
 /// A new object of `type`, a subclass of _core.Response, that owns `response`.
 nb::object make_response(nb::handle type, net::Response response);

@@ -46,6 +46,8 @@ std::vector<net::Header> headers_of(nb::handle pairs) {
     return headers;
 }
 
+}  // namespace
+
 net::Request request_of(nb::str method, nb::str url, nb::handle headers, nb::handle body, nb::tuple limits) {
     net::Request request;
     request.method = utf8_of(method);
@@ -74,6 +76,8 @@ net::Request request_of(nb::str method, nb::str url, nb::handle headers, nb::han
     request.timeouts = {timeout_ns(limits[0]), timeout_ns(limits[1]), timeout_ns(limits[2])};
     return request;
 }
+
+namespace {
 
 /// net::Client and the Python class of its responses.
 ///
@@ -114,14 +118,14 @@ class PyBatch {
 
     void add(nb::str method, nb::str url, nb::handle headers, nb::handle body, nb::tuple limits,
              std::uint64_t tag) {
-        Turn turn(busy_);
+        Turn turn(busy_, kRefusal);
         require_usable();
         batch_->add(request_of(method, url, headers, body, limits), tag);
         if (!body.is_none()) bodies_.emplace(tag, nb::borrow(body));
     }
 
     nb::list wait(nb::handle timeout) {
-        Turn turn(busy_);
+        Turn turn(busy_, kRefusal);
         require_usable();
         net::Nanos deadline = net::deadline_after(net::monotonic_now(), timeout_ns(timeout));
         net::Interrupt interrupt = signal_check();
@@ -145,7 +149,7 @@ class PyBatch {
     }
 
     void close() {
-        Turn turn(busy_);
+        Turn turn(busy_, kRefusal);
         {
             nb::gil_scoped_release detached;
             batch_.reset();  // ends connections
@@ -154,14 +158,7 @@ class PyBatch {
     }
 
   private:
-    struct Turn {
-        explicit Turn(std::atomic_flag &flag) : busy(flag) {
-            if (busy.test_and_set(std::memory_order_acquire))
-                throw std::runtime_error("a batch belongs to one thread at a time; make one for each");
-        }
-        ~Turn() { busy.clear(std::memory_order_release); }
-        std::atomic_flag &busy;
-    };
+    static constexpr const char *kRefusal = "a batch belongs to one thread at a time; make one for each";
 
     void require_usable() const {
         if (!batch_ || !batch_->usable())
@@ -176,6 +173,10 @@ class PyBatch {
 };
 
 }  // namespace
+
+net::Client &core_of(nb::handle client) {
+    return nb::cast<PyClient &>(client).client;
+}
 
 void bind_net(nb::module_ &m) {
     curl_global_init(CURL_GLOBAL_DEFAULT);
@@ -215,6 +216,8 @@ void bind_net(nb::module_ &m) {
              nb::sig("def wait(self, timeout: float | None) -> list[tuple[int, Response | Exception]]"),
              "Drive all requests, detached, until one or more are complete or `timeout` seconds are over.")
         .def("close", &PyBatch::close, "Drop what is in flight and end the connections.");
+
+    bind_stream(m);
 }
 
 }  // namespace offgil::binding

@@ -11,7 +11,7 @@ constexpr std::array class_names{
     "ConnectError", "ConnectTimeout",      "ReadError",          "ReadTimeout",
     "WriteError",   "WriteTimeout",        "LocalProtocolError", "RemoteProtocolError",
     "ProxyError",   "UnsupportedProtocol", "DecodingError",      "InvalidURL",
-    "Closed",
+    "Closed",       "StreamClosed",
 };
 static_assert(class_names.size() == static_cast<std::size_t>(net::ErrorKind::interrupted),
               "one class for each kind before `interrupted`, which never reaches Python");

@@ -5,28 +5,10 @@
 
 namespace offgil::net {
 
-namespace {
-
-/// Keeps an easy handle in a multi handle for as long as the scope runs.
-class Added {
-  public:
-    Added(CURLM *multi, CURL *easy) : multi_(multi), easy_(easy) { curl_multi_add_handle(multi, easy); }
-    ~Added() { curl_multi_remove_handle(multi_, easy_); }
-    Added(const Added &) = delete;
-    Added &operator=(const Added &) = delete;
-
-  private:
-    CURLM *multi_;
-    CURL *easy_;
-};
-
-/// Drives the slot's one transfer to its end.
-Result drive(Slot &slot, const Request &request, const Interrupt &interrupt) {
+std::optional<Result> drive(Slot &slot, const Request &request, const Interrupt &interrupt) {
     Transfer &transfer = slot.transfer;
     Nanos now = monotonic_now();
     Nanos ask_at = deadline_after(now, interrupt.every);
-    transfer.begin(request, now);
-    Added added(slot.multi.handle(), transfer.easy());
     for (;;) {
         int running = 0;
         CURLMcode multi_code = curl_multi_perform(slot.multi.handle(), &running);
@@ -37,6 +19,7 @@ Result drive(Slot &slot, const Request &request, const Interrupt &interrupt) {
             CURLMsg *message = curl_multi_info_read(slot.multi.handle(), &left);
             return transfer.finish(message ? message->data.result : CURLE_RECV_ERROR, now);
         }
+        if (transfer.yields()) return std::nullopt;
         if (slot.multi.cancelled()) return closed_error(request);
         Nanos deadline = transfer.deadline(now);
         if (now >= deadline) return transfer.timeout_error();
@@ -48,8 +31,6 @@ Result drive(Slot &slot, const Request &request, const Interrupt &interrupt) {
         }
     }
 }
-
-}  // namespace
 
 Error closed_error(const Request &request) {
     return {ErrorKind::closed, request.method + " " + request.url + ": the client is closed; make a new one"};
@@ -76,7 +57,9 @@ Result Client::perform(const Request &request, const Interrupt &interrupt) {
     Pool &pool = this->pool();
     Lease slot = pool.acquire(origin_of(request.url));
     if (!slot) return closed_error(request);
-    return drive(*slot, request, interrupt);
+    slot->transfer.begin(request, monotonic_now());
+    Added added = add(slot->multi, slot->transfer.easy());
+    return *drive(*slot, request, interrupt);
 }
 
 void Client::close() {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <optional>
 
 #include "net/multi.h"
 #include "net/pool.h"
@@ -36,6 +37,10 @@ class Client {
     std::atomic<Pool *> pool_;
     std::atomic<bool> closed_{false};
 };
+
+/// Drives the transfer that was begun on `slot` and added to its multi handle until it is over, or, with
+/// nothing to return, until it yields (see Transfer::yields).
+std::optional<Result> drive(Slot &slot, const Request &request, const Interrupt &interrupt);
 
 /// The error of a call on a closed client.
 Error closed_error(const Request &request);

@@ -20,8 +20,9 @@ enum class ErrorKind : std::uint8_t {
     unsupported_protocol,
     decoding,
     invalid_url,
-    closed,       ///< the client was closed before or during the call
-    interrupted,  ///< the interrupt hook said so; the binding knows why
+    closed,         ///< the client was closed before or during the call
+    stream_closed,  ///< the stream was closed before its body was read
+    interrupted,    ///< the interrupt hook said so; the binding knows why
 };
 
 struct Error {

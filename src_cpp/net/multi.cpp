@@ -23,4 +23,9 @@ bool Multi::poll(Nanos now, Nanos deadline) {
     return ready > 0;
 }
 
+Added add(Multi &multi, CURL *easy) {
+    curl_multi_add_handle(multi.handle(), easy);
+    return Added(easy, {multi.handle()});
+}
+
 }  // namespace offgil::net

@@ -44,4 +44,13 @@ class Multi {
     std::atomic<bool> cancelled_{false};
 };
 
+/// An easy handle for as long as it is in a multi handle.  Removing one before its end closes an HTTP/1.1
+/// connection, without waiting for the peer.
+struct RemoveFromMulti {
+    CURLM *multi = nullptr;
+    void operator()(CURL *easy) const { curl_multi_remove_handle(multi, easy); }
+};
+using Added = std::unique_ptr<CURL, RemoveFromMulti>;
+Added add(Multi &multi, CURL *easy);
+
 }  // namespace offgil::net

@@ -28,6 +28,9 @@ class Body {
     [[nodiscard]] bool reserve(std::size_t size);
     [[nodiscard]] bool append(const char *data, std::size_t size);
 
+    /// Forgets the bytes, keeps the room.
+    void clear() { size_ = 0; }
+
     const char *data() const { return data_; }
     std::size_t size() const { return size_; }
 

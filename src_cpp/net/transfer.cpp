@@ -23,6 +23,7 @@
 #include <algorithm>
 #include <climits>
 #include <new>
+#include <utility>
 
 namespace offgil::net {
 
@@ -75,14 +76,15 @@ Transfer::Transfer(const Config &config, SocketSet &sockets) : config_(config), 
     }
 }
 
-void Transfer::begin(const Request &request, Nanos now) {
+void Transfer::begin(const Request &request, Nanos now, Delivery delivery) {
     request_ = &request;
+    delivery_ = delivery;
     response_ = Response{};
     phase_ = Phase::connecting;
     started_ = active_ = now;
     uploaded_ = 0;
     attempts_ = 0;
-    body_started_ = replay_refused_ = out_of_memory_ = false;
+    body_started_ = head_taken_ = replay_refused_ = out_of_memory_ = false;
     detail_[0] = '\0';
     set(easy(), CURLOPT_URL, request.url.c_str());
     set_method();
@@ -168,7 +170,7 @@ std::size_t Transfer::on_body(char *data, std::size_t size, std::size_t count, v
         transfer->body_started_ = true;
         curl_off_t announced = -1;
         curl_easy_getinfo(transfer->easy(), CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &announced);
-        if (announced > 0 &&
+        if (announced > 0 && transfer->delivery_ == Delivery::whole &&
             !body.reserve(static_cast<std::size_t>(std::min(announced, kLargestReservation)))) {
             transfer->out_of_memory_ = true;
             return 0;
@@ -242,11 +244,35 @@ Error Transfer::timeout_error() const {
                  "the server sent no data for the read timeout; raise it for slow answers");
 }
 
+bool Transfer::head_complete() const {
+    if (head_taken_ || !response_.headers.complete()) return head_taken_;
+    long status = 0;
+    curl_easy_getinfo(easy(), CURLINFO_RESPONSE_CODE, &status);
+    return status >= 200;  // more heads follow a 1xx
+}
+
+bool Transfer::yields() const {
+    if (delivery_ == Delivery::whole) return false;
+    return head_taken_ ? response_.body.size() > 0 : head_complete();
+}
+
+Response Transfer::take_head(Nanos now) {
+    describe_response(now);
+    head_taken_ = true;
+    body_started_ = true;  // what still comes as a header line is a trailer
+    return std::exchange(response_, Response{});
+}
+
 Result Transfer::finish(CURLcode code, Nanos now) {
     if (code != CURLE_OK) return classify(code);
     // libcurl is content with a head that just stops.
-    if (!response_.headers.complete())
+    if (!head_taken_ && !response_.headers.complete())
         return error(ErrorKind::remote_protocol, "the server closed the connection within the header");
+    describe_response(now);
+    return std::move(response_);
+}
+
+void Transfer::describe_response(Nanos now) {
     response_.elapsed = now - started_;
     response_.url = request_->url;
     long status = 0, version = 0;
@@ -266,7 +292,6 @@ Result Transfer::finish(CURLcode code, Nanos now) {
         default:
             response_.http_version = 11;
     }
-    return std::move(response_);
 }
 
 Error Transfer::classify(CURLcode code) const {

@@ -31,8 +31,27 @@ class Transfer {
 
     CURL *easy() const { return easy_.get(); }
 
+    /// Whether the answer is wanted in one block, or in pieces as it comes.
+    enum class Delivery { whole, pieces };
+
     /// Sets the handle up for `request`, which must stay alive until finish().
-    void begin(const Request &request, Nanos now);
+    void begin(const Request &request, Nanos now, Delivery delivery = Delivery::whole);
+
+    /// Whether the driving loop should hand something out: of an answer in pieces its head, then any bytes.
+    bool yields() const;
+
+    /// Of an answer in pieces: whether the head came, whatever became of the transfer since.
+    bool head_complete() const;
+
+    /// The head of an answer in pieces, with the bytes of the body that came along.  Once, after
+    /// head_complete().
+    Response take_head(Nanos now);
+
+    /// The bytes that came since they were last taken from here.
+    Body &body() { return response_.body; }
+
+    /// Restarts the time limits: the time between two waits was the caller's.
+    void resume(Nanos now) { active_ = now; }
 
     /// When this transfer is overdue unless something happens before; `now` is the time of this turn.
     Nanos deadline(Nanos now);
@@ -54,6 +73,7 @@ class Transfer {
 
     void set_method();
     void set_headers();
+    void describe_response(Nanos now);
     Error classify(CURLcode code) const;
 
     struct EasyCleanup {
@@ -71,12 +91,14 @@ class Transfer {
 
     const Request *request_ = nullptr;
     Response response_;
+    Delivery delivery_ = Delivery::whole;
     Phase phase_ = Phase::connecting;
     Nanos started_ = 0;
     Nanos active_ = 0;         ///< when something last happened in this phase
     curl_off_t uploaded_ = 0;  ///< as of the last deadline()
     int attempts_ = 0;         ///< times that libcurl was about to send the request
     bool body_started_ = false;
+    bool head_taken_ = false;
     bool replay_refused_ = false;
     bool out_of_memory_ = false;
     char detail_[CURL_ERROR_SIZE] = {};

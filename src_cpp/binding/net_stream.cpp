@@ -1,0 +1,84 @@
+// _core.Stream: a net::Stream that Python pulls, the base class of offgil.StreamResponse.
+#include <atomic>
+#include <optional>
+#include <string_view>
+
+#include "binding/bind.h"
+#include "binding/net_head.h"
+#include "net/stream.h"
+
+namespace offgil::binding {
+
+using namespace nb::literals;
+
+namespace {
+
+[[noreturn]] void raise(net::Error error) {
+    if (error.kind == net::ErrorKind::interrupted) throw nb::python_error();
+    throw NetException(std::move(error));
+}
+
+/// Locking: `busy_` admits one thread at a time to `stream_`, but for its head, which never changes; the rest
+/// is written by the constructor only.
+class PyStream {
+  public:
+    PyStream(nb::handle client, nb::str method, nb::str url, nb::handle headers, nb::handle body,
+             nb::tuple limits)
+        : body_(nb::borrow(body)), stream_(core_of(client), request_of(method, url, headers, body, limits)) {
+        net::Interrupt interrupt = signal_check();
+        std::optional<net::Error> error = [&] {
+            nb::gil_scoped_release detached;
+            return stream_.open(interrupt);
+        }();
+        if (error) raise(std::move(*error));
+    }
+
+    nb::object next() {
+        Turn turn(busy_, kRefusal);
+        net::Interrupt interrupt = signal_check();
+        auto outcome = [&] {
+            // What is there already is not worth handing the interpreter to someone else.
+            std::optional<nb::gil_scoped_release> detached;
+            if (stream_.waits()) detached.emplace();
+            return stream_.next(interrupt);
+        }();
+        if (auto *error = std::get_if<net::Error>(&outcome)) raise(std::move(*error));
+        auto piece = std::get<std::string_view>(outcome);
+        if (piece.empty()) return nb::none();
+        return nb::bytes(piece.data(), piece.size());
+    }
+
+    void close() {
+        Turn turn(busy_, kRefusal);
+        nb::gil_scoped_release detached;
+        stream_.close();
+    }
+
+    const net::Response &head() const { return stream_.head(); }
+
+  private:
+    static constexpr const char *kRefusal = "a stream belongs to one thread at a time";
+
+    const nb::object body_;  // outlives stream_, which borrows from it
+    std::atomic_flag busy_;
+    net::Stream stream_;
+};
+
+}  // namespace
+
+void bind_stream(nb::module_ &m) {
+    nb::class_<PyStream> stream(m, "Stream", "A response whose body comes in pieces, on the calling thread.");
+    bind_head(stream);
+    stream
+        .def(nb::init<nb::handle, nb::str, nb::str, nb::handle, nb::handle, nb::tuple>(), "client"_a,
+             "method"_a, "url"_a, "headers"_a.none(), "body"_a.none(), "limits"_a, nb::keep_alive<1, 2>(),
+             nb::sig("def __init__(self, client: Client, method: str, url: str, "
+                     "headers: list[tuple[str, str]] | None, body: bytes | None, "
+                     "limits: tuple[float | None, float | None, float | None]) -> None"),
+             "Send a request, detached, and wait for the head of its answer.")
+        .def("next", &PyStream::next, nb::sig("def next(self) -> bytes | None"),
+             "Wait, detached, for the next bytes of the body; None at its end.")
+        .def("close", &PyStream::close, "Drop what is unread; ends a connection in the middle of an answer.");
+}
+
+}  // namespace offgil::binding

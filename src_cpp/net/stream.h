@@ -1,0 +1,61 @@
+// A response whose body is handed out piece by piece.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <variant>
+
+#include "net/client.h"
+
+namespace offgil::net {
+
+/// One request on a slot of its own, driven by whoever asks for the next piece.
+///
+/// Locking: none; a stream belongs to one thread at a time.  Client::close() may cancel it from any thread.
+class Stream {
+  public:
+    /// `client` must outlive the stream, and so must the body that `request` borrows.
+    Stream(Client &client, Request request);
+    ~Stream();
+    Stream(const Stream &) = delete;
+    Stream &operator=(const Stream &) = delete;
+
+    /// Sends the request and waits for the head of the answer.  Once, and first.
+    std::optional<Error> open(const Interrupt &interrupt);
+
+    /// The answer without its body; does not change after open().
+    const Response &head() const { return head_; }
+
+    /// Waits for bytes and returns all that are there, valid until the next call; none at the end of the
+    /// body. An error comes after the bytes that came before it, and again at each further call.
+    std::variant<std::string_view, Error> next(const Interrupt &interrupt);
+
+    /// Whether next() may have to wait for the network.
+    bool waits() const { return slot_ && !unread_; }
+
+    /// Drops what is unread.  A connection in the middle of an answer ends, others were kept already.
+    void close();
+
+  private:
+    /// Drives the transfer until there is something to hand out, or to its end.
+    void advance(const Interrupt &interrupt);
+    void fail(Error error);
+    Error error(ErrorKind kind, std::string_view what) const;
+    void let_go();
+    bool inherited() const { return generation_ != fork_generation(); }
+
+    Client &client_;
+    const std::uint32_t generation_;
+    const Request request_;
+    Response head_;
+    Body piece_;
+    bool unread_ = false;           ///< piece_ holds bytes that next() has not returned
+    std::optional<Error> failure_;  ///< what next() says once nothing is unread
+
+    // The order matters: the transfer leaves the multi handle before the slot goes back to the pool.
+    Lease slot_;   ///< null once the answer is over
+    Added added_;  ///< the slot's transfer in the slot's multi handle
+};
+
+}  // namespace offgil::net
