@@ -4,12 +4,11 @@
 //
 // libcurl reads from the socket inside curl_multi_perform and nowhere else.  So a stream whose next() nobody
 // calls receives nothing: the kernel's buffers fill, the peer's window closes, the peer waits.  No thread, no
-// queue, no pause.
+// queue.
 //
-// advance() stops after the first turn that brought bytes.  A turn fills libcurl's receive buffer (64 KiB)
-// once as a rule and a limited number of times always; that, times the compression of an encoded body, is
-// what a stream holds.  CURL_WRITEFUNC_PAUSE would not lower it: what has been received is decoded to its end
-// even so, and kept by libcurl.
+// advance() stops after the first turn that brought bytes.  One turn may receive a hundred times if the peer
+// is fast, so Transfer pauses libcurl once there is enough for one piece.  A stream thus holds one piece,
+// what libcurl received last, and what that decodes to.
 //
 // === The end ===
 //
@@ -58,10 +57,13 @@ std::variant<std::string_view, Error> Stream::next(const Interrupt &interrupt) {
         if (slot_->multi.cancelled()) {
             fail(closed_error(request_));
         } else {
+            Transfer &transfer = slot_->transfer;
             piece_.clear();
-            std::swap(piece_, slot_->transfer.body());
-            slot_->transfer.resume(monotonic_now());
-            advance(interrupt);
+            std::swap(piece_, transfer.body());
+            if (CURLcode code = transfer.resume(monotonic_now()))
+                fail(std::get<Error>(transfer.finish(code, monotonic_now())));
+            else
+                advance(interrupt);
         }
     }
     if (std::exchange(unread_, false)) return std::string_view(piece_.data(), piece_.size());

@@ -33,6 +33,12 @@ namespace {
 // 256 KiB costs more, because malloc maps and unmaps it.
 constexpr long kReceiveBuffer = 64 * 1024;
 
+// Of an answer in pieces, as much is taken at once; then libcurl is told to wait.  What it has received by
+// then it decodes to the end and keeps, up to 64 MiB: its buffer is small, so that deflate, which expands up
+// to 1032 times, stays below that.
+constexpr std::size_t kEnoughForAPiece = 128 * 1024;
+constexpr long kPiecesReceiveBuffer = 16 * 1024;
+
 // A server's word is not enough to allocate more than this at once; larger bodies grow as they come.
 constexpr curl_off_t kLargestReservation = 64 * 1024 * 1024;
 
@@ -78,12 +84,16 @@ Transfer::Transfer(const Config &config, SocketSet &sockets) : config_(config), 
 
 void Transfer::begin(const Request &request, Nanos now, Delivery delivery) {
     request_ = &request;
-    delivery_ = delivery;
+    if (delivery != delivery_) {
+        set(easy(), CURLOPT_BUFFERSIZE, delivery == Delivery::whole ? kReceiveBuffer : kPiecesReceiveBuffer);
+        delivery_ = delivery;
+    }
     response_ = Response{};
     phase_ = Phase::connecting;
     started_ = active_ = now;
     uploaded_ = 0;
     attempts_ = 0;
+    flow_ = Flow::open;
     body_started_ = head_taken_ = replay_refused_ = out_of_memory_ = false;
     detail_[0] = '\0';
     set(easy(), CURLOPT_URL, request.url.c_str());
@@ -166,6 +176,11 @@ std::size_t Transfer::on_body(char *data, std::size_t size, std::size_t count, v
     Body &body = transfer->response_.body;
     transfer->active_ = monotonic_now();
     std::size_t bytes = size * count;
+    if (transfer->delivery_ == Delivery::pieces && transfer->flow_ != Flow::draining &&
+        body.size() >= kEnoughForAPiece) {
+        transfer->flow_ = Flow::paused;
+        return CURL_WRITEFUNC_PAUSE;
+    }
     if (!transfer->body_started_) {
         transfer->body_started_ = true;
         curl_off_t announced = -1;
@@ -254,6 +269,16 @@ bool Transfer::head_complete() const {
 bool Transfer::yields() const {
     if (delivery_ == Delivery::whole) return false;
     return head_taken_ ? response_.body.size() > 0 : head_complete();
+}
+
+CURLcode Transfer::resume(Nanos now) {
+    active_ = now;
+    if (flow_ == Flow::open) return CURLE_OK;
+    // on_body() takes all that libcurl kept, however much: it would copy the rest at each further pause.
+    flow_ = Flow::draining;
+    CURLcode code = curl_easy_pause(easy(), CURLPAUSE_CONT);
+    flow_ = Flow::open;
+    return code;
 }
 
 Response Transfer::take_head(Nanos now) {

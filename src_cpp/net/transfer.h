@@ -50,8 +50,9 @@ class Transfer {
     /// The bytes that came since they were last taken from here.
     Body &body() { return response_.body; }
 
-    /// Restarts the time limits: the time between two waits was the caller's.
-    void resume(Nanos now) { active_ = now; }
+    /// Goes on after yields(): restarts the time limits, for the time since was the caller's, and lets
+    /// libcurl deliver again.  Anything but CURLE_OK is for finish().
+    CURLcode resume(Nanos now);
 
     /// When this transfer is overdue unless something happens before; `now` is the time of this turn.
     Nanos deadline(Nanos now);
@@ -64,6 +65,9 @@ class Transfer {
     Error error(ErrorKind kind, std::string_view what) const;
 
   private:
+    /// Of bytes from libcurl: taken until there is enough for a piece, then left with libcurl, then all
+    /// taken.
+    enum class Flow { open, paused, draining };
     enum class Phase { connecting, sending, receiving };
 
     static std::size_t on_header(char *data, std::size_t size, std::size_t count, void *self);
@@ -92,6 +96,7 @@ class Transfer {
     const Request *request_ = nullptr;
     Response response_;
     Delivery delivery_ = Delivery::whole;
+    Flow flow_ = Flow::open;
     Phase phase_ = Phase::connecting;
     Nanos started_ = 0;
     Nanos active_ = 0;         ///< when something last happened in this phase

@@ -7,6 +7,20 @@
 
 #include <cstdlib>
 #include <stdexcept>
+#include <string_view>
+
+namespace {
+
+bool send_all(int socket, std::string_view data) {
+    while (!data.empty()) {
+        ssize_t sent = ::send(socket, data.data(), data.size(), MSG_NOSIGNAL);
+        if (sent < 0) return false;
+        data.remove_prefix(static_cast<std::size_t>(sent));
+    }
+    return true;
+}
+
+}  // namespace
 
 HttpServer::HttpServer() {
     listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -89,10 +103,26 @@ void HttpServer::serve(int socket) {
             stopped_.wait(lock, [&] { return stopping_; });
             break;
         }
+        if (path == "/endless") {
+            std::string piece(16384, 'x');
+            std::string_view head = "HTTP/1.1 200 OK\r\n\r\n";
+            for (std::string_view next = head; send_all(socket, next);) next = piece;
+            break;
+        }
+        if (path == "/cut") {
+            send_all(socket, "HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort");
+            break;
+        }
+        if (path == "/pieces") {
+            if (!send_all(socket, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")) break;
+            for (int i = 0; i < 5; ++i) send_all(socket, "5\r\npiece\r\n");
+            if (!send_all(socket, "0\r\nX-Late: 1\r\n\r\n")) break;
+            continue;
+        }
         std::string text = method + " " + path + " " + body;
         std::string answer =
             "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(text.size()) + "\r\n\r\n" + text;
-        if (::send(socket, answer.data(), answer.size(), MSG_NOSIGNAL) < 0) break;
+        if (!send_all(socket, answer)) break;
     }
     std::lock_guard lock(mutex_);
     open_.erase(socket);

@@ -13,6 +13,9 @@
 ///   /stall   no answer until the server ends
 ///   /drop    the connection is closed instead of an answer
 ///   /once    like any other, but the connection is closed when the *next* request on it has been read
+///   /endless 200 with a body that goes on until the client hangs up
+///   /pieces  200 in chunks: five times "piece", then a trailer
+///   /cut     200 that announces more than its five bytes, then the connection is closed
 ///   others   200 with "METHOD PATH BODY" as the body
 ///
 /// Locking: `mutex_` guards `threads_`, `open_` and `stopping_`; the counters are atomic.

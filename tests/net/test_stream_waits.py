@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 
 import pytest
 
@@ -145,6 +146,21 @@ def test_an_endless_body_needs_constant_memory(serve):
     command = [sys.executable, "-c", SLOW_READER, serve(endless).url]
     grown = int(subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=300).stdout)
     assert grown < 8 << 10, f"{grown} KiB more at the peak after 200 MiB"
+
+
+def test_a_compression_bomb_needs_little_memory(serve):
+    def script(peer, _):
+        peer.read_request()
+        peer.send(HEAD + b"Content-Encoding: gzip\r\n\r\n")
+        deflate = zlib.compressobj(9, wbits=31)
+        zeros = bytes(1 << 20)
+        while not peer.stop.is_set():
+            peer.send(deflate.compress(zeros))
+
+    command = [sys.executable, "-c", SLOW_READER, serve(script).url]
+    grown = int(subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=300).stdout)
+    # 16 KiB of deflate may be 17 MB of zeros.
+    assert grown < 64 << 10, f"{grown} KiB more at the peak after 200 MiB"
 
 
 def test_other_threads_run_while_a_stream_waits(serve):
