@@ -159,8 +159,8 @@ def test_a_compression_bomb_needs_little_memory(serve):
 
     command = [sys.executable, "-c", SLOW_READER, serve(script).url]
     grown = int(subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=300).stdout)
-    # 16 KiB of deflate may be 17 MB of zeros.
-    assert grown < 64 << 10, f"{grown} KiB more at the peak after 200 MiB"
+    # 16 KiB of deflate may be 17 MB of zeros, which libcurl, the core and Python hold one after the other.
+    assert grown < 128 << 10, f"{grown} KiB more at the peak after 200 MiB"
 
 
 def test_other_threads_run_while_a_stream_waits(serve):
