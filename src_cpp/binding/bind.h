@@ -33,6 +33,10 @@ struct NetException : std::exception {
 /// Looks up the exception classes of offgil.errors and installs the translator.
 void bind_net_errors(nb::module_ &m);
 
+/// The class that an error of that kind is raised as; what the interrupt hook raised counts as
+/// KeyboardInterrupt.
+const char *error_name(std::size_t kind);
+
 /// A new exception object for `error`, not raised.
 nb::object make_exception(const net::Error &error);
 

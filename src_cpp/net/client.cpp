@@ -21,11 +21,12 @@ class Added {
 };
 
 /// Drives the slot's one transfer to its end.
-Result drive(Slot &slot, const Request &request, const Interrupt &interrupt) {
+Result drive(Slot &slot, const Request &request, Nanos until, const Interrupt &interrupt) {
     Transfer &transfer = slot.transfer;
     Nanos now = monotonic_now();
     Nanos ask_at = deadline_after(now, interrupt.every);
-    transfer.begin(request, now);
+    CancelToken::Link link(request.cancel, slot.multi);
+    transfer.begin(request, now, until);
     Added added(slot.multi.handle(), transfer.easy());
     for (;;) {
         int running = 0;
@@ -37,13 +38,14 @@ Result drive(Slot &slot, const Request &request, const Interrupt &interrupt) {
             CURLMsg *message = curl_multi_info_read(slot.multi.handle(), &left);
             return transfer.finish(message ? message->data.result : CURLE_RECV_ERROR, now);
         }
-        if (slot.multi.cancelled()) return closed_error(request);
+        if (slot.multi.closed()) return failure(ErrorKind::closed, request);
+        if (link.cancelled()) return failure(ErrorKind::cancelled, request);
         Nanos deadline = transfer.deadline(now);
-        if (now >= deadline) return transfer.timeout_error();
+        if (now >= deadline) return transfer.timeout_error(now);
         bool ready = slot.multi.poll(now, std::min(deadline, ask_at));
         // A busy socket must not put off the question, nor must each packet ask it.
         if (interrupt.requested && (!ready || now >= ask_at)) {
-            if (interrupt()) return transfer.error(ErrorKind::interrupted, "interrupted");
+            if (interrupt()) return failure(ErrorKind::interrupted, request);
             ask_at = deadline_after(monotonic_now(), interrupt.every);
         }
     }
@@ -51,8 +53,14 @@ Result drive(Slot &slot, const Request &request, const Interrupt &interrupt) {
 
 }  // namespace
 
-Error closed_error(const Request &request) {
-    return {ErrorKind::closed, request.method + " " + request.url + ": the client is closed; make a new one"};
+Error failure(ErrorKind kind, const Request &request) {
+    const char *what = "interrupted";
+    if (kind == ErrorKind::closed) what = "the client is closed; make a new one";
+    if (kind == ErrorKind::cancelled) what = "cancelled";
+    if (kind == ErrorKind::deadline) what = "no connection of the pool became free within the deadline";
+    if (kind == ErrorKind::pool_timeout)
+        what = "no connection of the pool became free in time; raise max_connections or the pool timeout";
+    return {kind, request.method + " " + request.url + ": " + what};
 }
 
 Client::Client(Config config) : config_(std::move(config)), pool_(new Pool(config_)) {}
@@ -72,11 +80,24 @@ Pool &Client::pool() {
 }
 
 Result Client::perform(const Request &request, const Interrupt &interrupt) {
-    if (closed()) return closed_error(request);
+    if (closed()) return failure(ErrorKind::closed, request);
     Pool &pool = this->pool();
-    Lease slot = pool.acquire(origin_of(request.url));
-    if (!slot) return closed_error(request);
-    return drive(*slot, request, interrupt);
+    pool.counters().begin();
+    const Nanos now = monotonic_now();
+    const Nanos until = deadline_after(now, request.timeouts.total);
+    const Nanos pool_until = std::min(until, deadline_after(now, request.timeouts.pool));
+    auto acquired = pool.acquire(origin_of(request.url), {pool_until, interrupt, request.cancel});
+    if (auto *kind = std::get_if<ErrorKind>(&acquired)) {
+        const bool total = *kind == ErrorKind::pool_timeout && pool_until == until;
+        Result failed = failure(total ? ErrorKind::deadline : *kind, request);
+        pool.counters().end(failed, {});
+        return failed;
+    }
+    Slot &slot = *std::get<Lease>(acquired);
+    Result result = drive(slot, request, until, interrupt);
+    pool.counters().end(result, slot.transfer.traffic());
+    if (auto *response = std::get_if<Response>(&result)) response->elapsed = monotonic_now() - now;
+    return result;
 }
 
 void Client::close() {

@@ -37,7 +37,7 @@ class Client {
     std::atomic<bool> closed_{false};
 };
 
-/// The error of a call on a closed client.
-Error closed_error(const Request &request);
+/// The error of a request that was given up before or while it ran, for a reason that lies on this side.
+Error failure(ErrorKind kind, const Request &request);
 
 }  // namespace offgil::net

@@ -1,6 +1,7 @@
 // What can go wrong with a request, in the terms of offgil.errors.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -20,9 +21,14 @@ enum class ErrorKind : std::uint8_t {
     unsupported_protocol,
     decoding,
     invalid_url,
-    closed,       ///< the client was closed before or during the call
-    interrupted,  ///< the interrupt hook said so; the binding knows why
+    pool_timeout,  ///< no connection became free in time
+    deadline,      ///< the total time is over
+    cancelled,     ///< by a CancelToken
+    closed,        ///< the client was closed before or during the call
+    interrupted,   ///< the interrupt hook said so; the binding knows why
 };
+
+inline constexpr std::size_t kErrorKinds = static_cast<std::size_t>(ErrorKind::interrupted) + 1;
 
 struct Error {
     ErrorKind kind;

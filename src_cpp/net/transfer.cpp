@@ -75,11 +75,12 @@ Transfer::Transfer(const Config &config, SocketSet &sockets) : config_(config), 
     }
 }
 
-void Transfer::begin(const Request &request, Nanos now) {
+void Transfer::begin(const Request &request, Nanos now, Nanos until) {
     request_ = &request;
     response_ = Response{};
     phase_ = Phase::connecting;
     started_ = active_ = now;
+    until_ = until;
     uploaded_ = 0;
     attempts_ = 0;
     body_started_ = replay_refused_ = out_of_memory_ = false;
@@ -210,15 +211,10 @@ Nanos Transfer::deadline(Nanos now) {
         if (sent >= static_cast<curl_off_t>(request_->body.size())) phase_ = Phase::receiving;
     }
     const Timeouts &limits = request_->timeouts;
-    switch (phase_) {
-        case Phase::connecting:
-            return deadline_after(active_, limits.connect);
-        case Phase::sending:
-            return deadline_after(active_, limits.write);
-        case Phase::receiving:
-            break;
-    }
-    return deadline_after(active_, limits.read);
+    Nanos limit = limits.read;
+    if (phase_ == Phase::connecting) limit = limits.connect;
+    if (phase_ == Phase::sending) limit = limits.write;
+    return std::min(until_, deadline_after(active_, limit));
 }
 
 Error Transfer::error(ErrorKind kind, std::string_view what) const {
@@ -227,7 +223,8 @@ Error Transfer::error(ErrorKind kind, std::string_view what) const {
     return {kind, std::move(message)};
 }
 
-Error Transfer::timeout_error() const {
+Error Transfer::timeout_error(Nanos now) const {
+    if (now >= until_) return error(ErrorKind::deadline, "no complete answer within the deadline");
     switch (phase_) {
         case Phase::connecting:
             return error(
@@ -253,6 +250,13 @@ Result Transfer::finish(CURLcode code, Nanos now) {
     curl_easy_getinfo(easy(), CURLINFO_RESPONSE_CODE, &status);
     curl_easy_getinfo(easy(), CURLINFO_HTTP_VERSION, &version);
     response_.status = static_cast<int>(status);
+    auto time = [this](CURLINFO which) {
+        curl_off_t microseconds = 0;
+        curl_easy_getinfo(easy(), which, &microseconds);
+        return Nanos{microseconds} * 1000;
+    };
+    response_.timings = {time(CURLINFO_NAMELOOKUP_TIME_T), time(CURLINFO_CONNECT_TIME_T),
+                         time(CURLINFO_APPCONNECT_TIME_T), time(CURLINFO_STARTTRANSFER_TIME_T)};
     switch (version) {
         case CURL_HTTP_VERSION_1_0:
             response_.http_version = 10;
@@ -267,6 +271,16 @@ Result Transfer::finish(CURLcode code, Nanos now) {
             response_.http_version = 11;
     }
     return std::move(response_);
+}
+
+Traffic Transfer::traffic() const {
+    long connects = 0;
+    curl_off_t uploaded = 0, downloaded = 0;
+    curl_easy_getinfo(easy(), CURLINFO_NUM_CONNECTS, &connects);
+    curl_easy_getinfo(easy(), CURLINFO_SIZE_UPLOAD_T, &uploaded);
+    curl_easy_getinfo(easy(), CURLINFO_SIZE_DOWNLOAD_T, &downloaded);
+    return {static_cast<std::uint64_t>(uploaded), static_cast<std::uint64_t>(downloaded),
+            static_cast<std::uint64_t>(connects), connects == 0 && attempts_ > 0};
 }
 
 Error Transfer::classify(CURLcode code) const {

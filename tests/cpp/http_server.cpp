@@ -23,15 +23,13 @@ HttpServer::HttpServer() {
 }
 
 HttpServer::~HttpServer() {
-    {
-        std::lock_guard lock(mutex_);
-        stopping_ = true;
-        for (int socket : open_) ::shutdown(socket, SHUT_RDWR);
-    }
-    stopped_.notify_all();
+    std::unique_lock lock(mutex_);
+    stopping_ = true;
+    for (int socket : open_) ::shutdown(socket, SHUT_RDWR);
+    closed_.wait(lock, [this] { return open_.empty(); });
+    lock.unlock();
     ::shutdown(listener_, SHUT_RDWR);
     acceptor_.join();
-    for (std::thread &thread : threads_) thread.join();
     ::close(listener_);
 }
 
@@ -50,7 +48,7 @@ void HttpServer::accept_loop() {
         }
         ++connections_;
         open_.insert(socket);
-        threads_.emplace_back([this, socket] { serve(socket); });
+        std::thread([this, socket] { serve(socket); }).detach();
     }
 }
 
@@ -85,8 +83,8 @@ void HttpServer::serve(int socket) {
         if (drop_next || path == "/drop") break;
         drop_next = path == "/once";
         if (path == "/stall") {
-            std::unique_lock lock(mutex_);
-            stopped_.wait(lock, [&] { return stopping_; });
+            char ignored = 0;
+            while (::recv(socket, &ignored, 1, 0) > 0) continue;
             break;
         }
         std::string text = method + " " + path + " " + body;
@@ -95,6 +93,7 @@ void HttpServer::serve(int socket) {
         if (::send(socket, answer.data(), answer.size(), MSG_NOSIGNAL) < 0) break;
     }
     std::lock_guard lock(mutex_);
-    open_.erase(socket);
     ::close(socket);
+    open_.erase(socket);
+    closed_.notify_all();  // under the lock: the server may be gone right after it
 }
