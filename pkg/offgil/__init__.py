@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 from offgil import errors
+from offgil._core import CancelToken
 from offgil.client import Batch, Client
 from offgil.errors import *  # noqa: F403  (errors.__all__ is the list, kept in one place)
 from offgil.headers import Headers
 from offgil.request import Request
 from offgil.response import Response
+from offgil.retry import Retry
 from offgil.sse import ServerSentEvent
+from offgil.stats import ClientStats, Timings
 from offgil.store import ResultStore, SharedStateStore, StoreStats, open_store
 from offgil.stream import StreamResponse
 from offgil.timeouts import Timeout
@@ -22,17 +25,21 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Batch",
+    "CancelToken",
     "Client",
+    "ClientStats",
     "Headers",
     "ManagedDictStore",
     "Request",
     "Response",
     "ResultStore",
+    "Retry",
     "ServerSentEvent",
     "SharedStateStore",
     "StoreStats",
     "StreamResponse",
     "Timeout",
+    "Timings",
     "open_store",
 ]
 __all__ += errors.__all__

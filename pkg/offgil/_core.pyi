@@ -61,6 +61,8 @@ class Response:
     def content(self) -> bytes: ...
     @property
     def elapsed_seconds(self) -> float: ...
+    @property
+    def raw_timings(self) -> tuple[float, float, float, float]: ...
 
 class LibcurlInfo:
     """What the linked libcurl is and can do."""
@@ -77,11 +79,34 @@ class LibcurlInfo:
 def libcurl_info() -> LibcurlInfo:
     """Read the run-time libcurl's version and features."""
 
+class CancelToken:
+    """
+    Ends requests from another thread.
+
+    Give one token to any number of requests as ``cancel=``; cancel() ends them all with Cancelled, also those that wait for a connection or for their next attempt, and every later request that is given the token.  A token cannot be reset.
+
+    Thread-safety: safe on shared objects.
+    """
+
+    def __init__(self) -> None: ...
+    def cancel(self) -> None:
+        """End every request that has this token.  Idempotent."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether cancel() was called."""
+
 class Client:
     """Connections and defaults behind offgil.Client."""
 
     def __init__(
-        self, default_headers: list[tuple[str, str]], verify: bool, ca_file: str, response_type: type[Response]
+        self,
+        default_headers: list[tuple[str, str]],
+        verify: bool,
+        ca_file: str,
+        response_type: type[Response],
+        max_connections: int | None,
+        max_keepalive: int,
     ) -> None: ...
     def request(
         self,
@@ -89,9 +114,16 @@ class Client:
         url: str,
         headers: list[tuple[str, str]] | None,
         body: bytes | None,
-        limits: tuple[float | None, float | None, float | None],
+        limits: tuple[float | None, ...],
+        cancel: CancelToken | None,
     ) -> Response:
         """Run one request to its end, detached."""
+
+    def pause(self, seconds: float, cancel: CancelToken | None) -> None:
+        """Sleep, detached; close() and the token end it with their error."""
+
+    def counts(self) -> dict[str, Any]:
+        """What happened since the client was made, in this process."""
 
     def close(self) -> None:
         """Cancel every running call and refuse new ones."""
@@ -109,7 +141,8 @@ class Batch:
         url: str,
         headers: list[tuple[str, str]] | None,
         body: bytes | None,
-        limits: tuple[float | None, float | None, float | None],
+        limits: tuple[float | None, ...],
+        cancel: CancelToken | None,
         tag: int,
     ) -> None:
         """Queue a request."""
@@ -132,7 +165,8 @@ class Stream:
         url: str,
         headers: list[tuple[str, str]] | None,
         body: bytes | None,
-        limits: tuple[float | None, float | None, float | None],
+        limits: tuple[float | None, ...],
+        cancel: CancelToken | None,
     ) -> None:
         """Send a request, detached, and wait for the head of its answer."""
 

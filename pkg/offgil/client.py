@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
+import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self, Unpack, cast
 
@@ -23,15 +26,20 @@ from offgil.request import (
     encode_url,
 )
 from offgil.response import Response
+from offgil.retry import Retry
+from offgil.stats import ClientStats
 from offgil.stream import StreamResponse
-from offgil.timeouts import Limits, Timeout, limits_of
+from offgil.timeouts import Timeout, check_seconds, limits_of
 
 __all__ = ["Batch", "Client"]
 
 #: What became of one request of many.
 Outcome = Response | RequestError | InvalidURL
 
-_Encoded = tuple[str, str, list[tuple[str, str]] | None, bytes | None, Limits]
+# (method, url, headers, body, limits with the deadline as the fifth, cancel token), as the native core takes them.
+_Encoded = tuple[
+    str, str, list[tuple[str, str]] | None, bytes | None, tuple[float | None, ...], _core.CancelToken | None
+]
 
 
 class Client:
@@ -40,11 +48,19 @@ class Client:
     A call runs in the native core with the interpreter released, on the calling thread; Ctrl-C ends it within 100 ms.
     Connections are kept and reused; a POST (or any method that is not idempotent) is never sent twice silently.
 
+    A client can be used after a fork, in parent and child, and pickles as its configuration.
+
     Args:
         base_url: prefix of relative URLs.
         headers: sent with every request, unless the request gives the same name.
         params: query parameters of every request.
         timeout: limits in seconds; see :class:`Timeout`.
+        deadline: seconds for a request as a whole, from the call to the last byte, attempts and pauses included;
+            ``None`` for no limit.
+        retry: when a failed request is sent again; ``None`` for never.  :meth:`map` and :meth:`batch` do not do it.
+        max_connections: calls that run at one time; more wait, up to the ``pool`` timeout.  An idle connection counts
+            and makes room.  :meth:`map` and :meth:`batch` have bounds of their own.
+        max_keepalive: idle connections kept.
         verify: check certificates against the system's authorities; a path names a PEM bundle; ``False`` trusts anyone.
 
     Thread-safety: safe on shared objects.
@@ -57,18 +73,42 @@ class Client:
         headers: HeaderTypes | None = None,
         params: ParamTypes | None = None,
         timeout: Timeout | float | None = Timeout(),  # noqa: B008 (immutable)
+        deadline: float | None = None,
+        retry: Retry | None = None,
+        max_connections: int | None = None,
+        max_keepalive: int = 256,
         verify: bool | str = True,
     ) -> None:
+        if max_connections is not None and max_connections < 1:
+            raise ValueError(f"max_connections={max_connections}: must be at least 1, or None for no limit")
+        if max_keepalive < 0:
+            raise ValueError(f"max_keepalive={max_keepalive}: must be at least 0")
+        check_seconds("deadline", deadline)
+        self._configuration = {
+            "base_url": base_url,
+            "headers": headers,
+            "params": params,
+            "timeout": timeout,
+            "deadline": deadline,
+            "retry": retry,
+            "max_connections": max_connections,
+            "max_keepalive": max_keepalive,
+            "verify": verify,
+        }
         self._base_url = base_url.rstrip("/")
         self._params = encode_params(params)
         self._limits = limits_of(timeout)
+        self._deadline = deadline
+        self._retry = retry
+        self._retries = 0
+        self._retries_lock = threading.Lock()
         defaults = encode_headers(headers)
         given = {name.lower() for name, _ in defaults}
         for name, value in (("Accept", "*/*"), ("User-Agent", f"offgil/{__version__}")):
             if name.lower() not in given:
                 defaults.append((name, value))
         ca_file = verify if isinstance(verify, str) else ""
-        self._core = _core.Client(defaults, bool(verify), ca_file, Response)
+        self._core = _core.Client(defaults, bool(verify), ca_file, Response, max_connections, max_keepalive)
 
     def _encode(
         self,
@@ -79,17 +119,18 @@ class Client:
         json: Any = None,
         content: Content | None = None,
         timeout: Timeout | float | Unset | None = UNSET,
+        deadline: float | Unset | None = UNSET,
+        cancel: _core.CancelToken | None = None,
     ) -> _Encoded:
         fields = encode_headers(headers)
         body = encode_body(json, content, fields)
         pairs = self._params if params is None else self._params + encode_params(params)
-        return (
-            method,
-            encode_url(url, self._base_url, pairs),
-            fields or None,
-            body,
-            self._limits if isinstance(timeout, Unset) else limits_of(timeout),
-        )
+        if isinstance(deadline, Unset):
+            deadline = self._deadline
+        else:
+            check_seconds("deadline", deadline)
+        limits = self._limits if isinstance(timeout, Unset) else limits_of(timeout)
+        return method, encode_url(url, self._base_url, pairs), fields or None, body, (*limits, deadline), cancel
 
     def request(self, method: str, url: str, **options: Unpack[RequestOptions]) -> Response:
         """Send one request and return its whole answer.
@@ -102,19 +143,46 @@ class Client:
             json: encoded as the body, with its Content-Type.
             content: the body as it is; ``str`` is sent as UTF-8.
             timeout: overrides the client's.
+            deadline: overrides the client's.
+            cancel: a :class:`~offgil.CancelToken` that can end the call from another thread.
 
         Raises:
             RequestError: no usable answer; the subclass says why.
             InvalidURL: the URL cannot be parsed.
             Closed: the client is or was closed meanwhile.
         """
-        return cast(Response, self._core.request(*self._encode(method, url, **options)))
+        encoded = self._encode(method, url, **options)
+        if self._retry is not None and method in self._retry.methods:
+            return self._request_with_retries(self._retry, encoded)
+        return cast(Response, self._core.request(*encoded))
+
+    def _request_with_retries(self, retry: Retry, encoded: _Encoded) -> Response:
+        method, url, headers, body, (*phases, deadline), cancel = encoded
+        end = None if deadline is None else time.monotonic() + deadline
+        for attempt in itertools.count(1):
+            left = None if end is None else max(0.0, end - time.monotonic())
+            outcome: Response | RequestError
+            try:
+                outcome = cast(Response, self._core.request(method, url, headers, body, (*phases, left), cancel))
+            except RequestError as error:
+                outcome = error
+            delay = retry.pause_after(attempt, outcome)
+            # A pause that outlasts the deadline helps nobody: the caller gets what there is, now.
+            if delay is None or (end is not None and time.monotonic() + delay >= end):
+                break
+            self._core.pause(delay, cancel)
+            with self._retries_lock:
+                self._retries += 1
+        if isinstance(outcome, RequestError):
+            raise outcome
+        return outcome
 
     def stream(self, method: str, url: str, **options: Unpack[RequestOptions]) -> StreamResponse:
         """Send one request and return as soon as the head of its answer is there; use it in a ``with`` statement.
 
-        Arguments and errors as for :meth:`request`.  The ``read`` timeout bounds each wait for more of the body; the
-        time between two reads does not count.
+        Arguments and errors as for :meth:`request`, but it is never sent again by the client's ``retry``.  The ``read``
+        timeout bounds each wait for more of the body, and the time between two reads does not count; ``deadline``
+        bounds all of it.  A stream counts as one of ``max_connections`` until its body is over or it is closed.
         """
         return StreamResponse(self._core, *self._encode(method, url, **options))
 
@@ -213,6 +281,13 @@ class Client:
         """Return a new :class:`Batch`, the loop under :meth:`map`, for programs that add requests as they go."""
         return Batch(self, connections)
 
+    def stats(self) -> ClientStats:
+        """Counters since the client was made, in this process."""
+        return ClientStats(retries=self._retries, **self._core.counts())
+
+    def __reduce__(self) -> tuple[Callable[[dict[str, Any]], Client], tuple[dict[str, Any]]]:
+        return _from_configuration, (self._configuration,)
+
     def close(self) -> None:
         """Cancel what runs, in any thread, and refuse further use.  Idempotent."""
         self._core.close()
@@ -227,6 +302,10 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _from_configuration(configuration: dict[str, Any]) -> Client:
+    return Client(**configuration)
 
 
 class Batch:
@@ -264,6 +343,8 @@ class Batch:
             request.json,
             request.content,
             request.timeout,
+            request.deadline,
+            request.cancel,
         )
         self._core.add(*encoded, self._next_id)
         self._pending[self._next_id] = (tag, request)

@@ -13,7 +13,8 @@ Network errors carry httpx's names and nesting, so that code written for httpx r
     │   │   │   │   ├── ConnectTimeout
     │   │   │   │   ├── ReadTimeout
     │   │   │   │   ├── WriteTimeout
-    │   │   │   │   └── PoolTimeout
+    │   │   │   │   ├── PoolTimeout
+    │   │   │   │   └── DeadlineExceeded
     │   │   │   ├── NetworkError
     │   │   │   │   ├── ConnectError
     │   │   │   │   ├── ReadError
@@ -24,6 +25,7 @@ Network errors carry httpx's names and nesting, so that code written for httpx r
     │   │   │   │   └── RemoteProtocolError
     │   │   │   ├── ProxyError
     │   │   │   └── UnsupportedProtocol
+    │   │   ├── Cancelled
     │   │   ├── DecodingError
     │   │   └── TooManyRedirects
     │   └── HTTPStatusError
@@ -54,11 +56,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BatchError",
+    "Cancelled",
     "CloseError",
     "Closed",
     "CodecError",
     "ConnectError",
     "ConnectTimeout",
+    "DeadlineExceeded",
     "DecodingError",
     "HTTPError",
     "HTTPStatusError",
@@ -131,6 +135,10 @@ class PoolTimeout(TimeoutException):
     """No connection of the pool became free within the ``pool`` limit."""
 
 
+class DeadlineExceeded(TimeoutException):
+    """The request as a whole, attempts and pauses included, took longer than its ``deadline``."""
+
+
 class NetworkError(TransportError):
     """The connection could not be made or broke."""
 
@@ -169,6 +177,10 @@ class ProxyError(TransportError):
 
 class UnsupportedProtocol(TransportError):
     """The URL's scheme is missing, or is neither ``http`` nor ``https``."""
+
+
+class Cancelled(RequestError):
+    """A :class:`~offgil.CancelToken` ended the request."""
 
 
 class DecodingError(RequestError):

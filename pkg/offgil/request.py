@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
+from offgil._core import CancelToken
 from offgil.errors import InvalidURL
 from offgil.timeouts import Timeout
 
@@ -40,6 +41,8 @@ class RequestOptions(TypedDict, total=False):
     json: Any
     content: Content | None
     timeout: Timeout | float | Unset | None
+    deadline: float | Unset | None
+    cancel: CancelToken | None
 
 
 @dataclass(slots=True)
@@ -56,6 +59,8 @@ class Request:
     json: Any = None
     content: Content | None = None
     timeout: Timeout | float | Unset | None = UNSET
+    deadline: float | Unset | None = UNSET
+    cancel: CancelToken | None = None
 
 
 def encode_url(url: str, base_url: str, params: Sequence[tuple[str, str]]) -> str:

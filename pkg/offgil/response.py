@@ -11,6 +11,7 @@ from offgil import _core
 from offgil.errors import HTTPStatusError
 from offgil.headers import Headers
 from offgil.request import Request
+from offgil.stats import Timings
 
 if TYPE_CHECKING:
     from offgil.stream import StreamResponse
@@ -64,6 +65,11 @@ class Response(_core.Response):
     def elapsed(self) -> timedelta:
         """The time from the start of the call to the last byte of the body."""
         return timedelta(seconds=self.elapsed_seconds)
+
+    @property
+    def timings(self) -> Timings:
+        """When each phase was over."""
+        return Timings(*self.raw_timings, self.elapsed_seconds)
 
     @property
     def is_success(self) -> bool:

@@ -8,8 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
 
-from offgil.errors import LocalProtocolError, TransportError, UnsupportedProtocol
+from offgil.errors import DeadlineExceeded, LocalProtocolError, TransportError, UnsupportedProtocol
+
+if TYPE_CHECKING:
+    from offgil.response import Response
 
 __all__ = ["Retry", "parse_retry_after"]
 
@@ -53,6 +57,8 @@ class Retry:
             its answer stands.
         statuses: the status codes that are worth another attempt.
         respect_retry_after: wait at least as long as the server's ``Retry-After`` says.
+        methods: the methods that :class:`~offgil.Client` sends again: those that do no harm the second time.  Add
+            ``"POST"`` where yours does not either.  (``offgil batch`` sends every method again.)
 
     Thread-safety: safe on shared objects (immutable).
     """
@@ -63,6 +69,7 @@ class Retry:
     max_delay: float = 120.0
     statuses: frozenset[int] = frozenset({408, 429, *range(500, 600)})
     respect_retry_after: bool = True
+    methods: frozenset[str] = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
@@ -74,7 +81,16 @@ class Retry:
 
     def covers(self, error: Exception) -> bool:
         """Whether another attempt may cure ``error``: the way to the server failed, not the request."""
-        return isinstance(error, TransportError) and not isinstance(error, LocalProtocolError | UnsupportedProtocol)
+        incurable = LocalProtocolError | UnsupportedProtocol | DeadlineExceeded
+        return isinstance(error, TransportError) and not isinstance(error, incurable)
+
+    def pause_after(self, attempt: int, outcome: Response | Exception) -> float | None:
+        """Seconds to wait after attempt number ``attempt`` (from 1) had that outcome; ``None`` to let it stand."""
+        if isinstance(outcome, Exception):
+            return self.delay(attempt) if self.covers(outcome) else None
+        if outcome.status_code not in self.statuses:
+            return None
+        return self.delay(attempt, parse_retry_after(outcome.headers.get("retry-after")))
 
     def delay(
         self, attempt: int, retry_after: float | None = None, *, draw: Callable[[], float] = random.random

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -36,14 +37,29 @@ struct NetException : std::exception {
 /// Looks up the exception classes of offgil.errors and installs the translator.
 void bind_net_errors(nb::module_ &m);
 
+/// The class that an error of that kind is raised as; what the interrupt hook raised counts as
+/// KeyboardInterrupt.
+const char *error_name(std::size_t kind);
+
 /// A new exception object for `error`, not raised.
 nb::object make_exception(const net::Error &error);
+
+/// Locking: `token` never changes, and locks by itself.
+struct PyCancelToken {
+    const std::shared_ptr<net::CancelToken> token = std::make_shared<net::CancelToken>();
+
+    void cancel() {
+        nb::gil_scoped_release detached;
+        token->cancel();
+    }
+};
 
 /// The core of a _core.Client.
 net::Client &core_of(nb::handle client);
 
 /// The arguments of _core.Client.request as a checked request that borrows from `body`.
-net::Request request_of(nb::str method, nb::str url, nb::handle headers, nb::handle body, nb::tuple limits);
+net::Request request_of(nb::str method, nb::str url, nb::handle headers, nb::handle body, nb::tuple limits,
+                        const PyCancelToken *cancel);
 
 /// One thread's turn on an object that belongs to one thread at a time.  Refuses where waiting would be
 /// wrong: two threads that share such an object have a bug.

@@ -1,10 +1,12 @@
 // Binding of src_cpp/net: convert, detach once, call, attach once, convert.
 #include <curl/curl.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <unordered_map>
 
 #include "binding/bind.h"
@@ -48,7 +50,8 @@ std::vector<net::Header> headers_of(nb::handle pairs) {
 
 }  // namespace
 
-net::Request request_of(nb::str method, nb::str url, nb::handle headers, nb::handle body, nb::tuple limits) {
+net::Request request_of(nb::str method, nb::str url, nb::handle headers, nb::handle body, nb::tuple limits,
+                        const PyCancelToken *cancel) {
     net::Request request;
     request.method = utf8_of(method);
     request.url = utf8_of(url);
@@ -72,8 +75,10 @@ net::Request request_of(nb::str method, nb::str url, nb::handle headers, nb::han
         request.body = {data, static_cast<std::size_t>(size)};
         request.has_body = true;
     }
-    if (limits.size() != 3) throw nb::value_error("limits are (connect, read, write)");
-    request.timeouts = {timeout_ns(limits[0]), timeout_ns(limits[1]), timeout_ns(limits[2])};
+    if (limits.size() != 5) throw nb::value_error("limits are (connect, read, write, pool, total)");
+    request.timeouts = {timeout_ns(limits[0]), timeout_ns(limits[1]), timeout_ns(limits[2]),
+                        timeout_ns(limits[3]), timeout_ns(limits[4])};
+    if (cancel) request.cancel = cancel->token;
     return request;
 }
 
@@ -83,12 +88,15 @@ namespace {
 ///
 /// Locking: `client` locks by itself; `response_type` never changes.
 struct PyClient {
-    PyClient(nb::handle default_headers, bool verify, std::string ca_file, nb::object type)
-        : client({headers_of(default_headers), verify, std::move(ca_file), nullptr}),
+    PyClient(nb::handle default_headers, bool verify, std::string ca_file, nb::object type,
+             std::optional<std::size_t> max_connections, std::size_t max_keepalive)
+        : client({headers_of(default_headers), max_connections.value_or(SIZE_MAX), max_keepalive, verify,
+                  std::move(ca_file), nullptr}),
           response_type(std::move(type)) {}
 
-    nb::object request(nb::str method, nb::str url, nb::handle headers, nb::handle body, nb::tuple limits) {
-        net::Request request = request_of(method, url, headers, body, limits);
+    nb::object request(nb::str method, nb::str url, nb::handle headers, nb::handle body, nb::tuple limits,
+                       const PyCancelToken *cancel) {
+        net::Request request = request_of(method, url, headers, body, limits, cancel);
         net::Interrupt interrupt = signal_check();
         net::Result result = [&] {
             nb::gil_scoped_release detached;
@@ -99,6 +107,36 @@ struct PyClient {
             throw NetException(std::move(*error));
         }
         return make_response(response_type, std::get<net::Response>(std::move(result)));
+    }
+
+    void pause(nb::handle seconds, const PyCancelToken *cancel) {
+        net::Patience patience{net::deadline_after(net::monotonic_now(), timeout_ns(seconds)), signal_check(),
+                               cancel ? cancel->token : nullptr};
+        std::optional<net::ErrorKind> ended = [&] {
+            nb::gil_scoped_release detached;
+            return client.pool().pause(patience);
+        }();
+        if (!ended) return;
+        if (*ended == net::ErrorKind::interrupted) throw nb::python_error();
+        throw NetException({*ended, *ended == net::ErrorKind::closed
+                                        ? "the client was closed between two attempts"
+                                        : "cancelled between two attempts"});
+    }
+
+    nb::dict counts() {
+        const net::Counts now = client.pool().counters().read();
+        nb::dict errors;
+        for (std::size_t kind = 0; kind < net::kErrorKinds; ++kind)
+            if (now.errors[kind]) errors[error_name(kind)] = now.errors[kind];
+        nb::dict counts;
+        counts["requests"] = now.requests;
+        counts["errors"] = errors;
+        counts["connections_opened"] = now.connections_opened;
+        counts["connections_reused"] = now.connections_reused;
+        counts["bytes_sent"] = now.bytes_sent;
+        counts["bytes_received"] = now.bytes_received;
+        counts["in_flight"] = now.in_flight;
+        return counts;
     }
 
     void close() {
@@ -117,10 +155,10 @@ class PyBatch {
         : owner_(owner), batch_(std::make_unique<net::Batch>(owner.client, connections)) {}
 
     void add(nb::str method, nb::str url, nb::handle headers, nb::handle body, nb::tuple limits,
-             std::uint64_t tag) {
+             const PyCancelToken *cancel, std::uint64_t tag) {
         Turn turn(busy_, kRefusal);
         require_usable();
-        batch_->add(request_of(method, url, headers, body, limits), tag);
+        batch_->add(request_of(method, url, headers, body, limits, cancel), tag);
         if (!body.is_none()) bodies_.emplace(tag, nb::borrow(body));
     }
 
@@ -190,27 +228,47 @@ void bind_net(nb::module_ &m) {
         .def_ro("protocols", &net::LibcurlInfo::protocols);
     m.def("libcurl_info", &net::libcurl_info, "Read the run-time libcurl's version and features.");
 
+    nb::class_<PyCancelToken>(m, "CancelToken",
+                              "Ends requests from another thread.\n\nGive one token to any number of "
+                              "requests as ``cancel=``; cancel() ends "
+                              "them all with Cancelled, also those that wait for a connection or for their "
+                              "next attempt, and every later "
+                              "request that is given the token.  A token cannot be reset.\n\nThread-safety: "
+                              "safe on shared objects.")
+        .def(nb::init<>())
+        .def("cancel", &PyCancelToken::cancel, "End every request that has this token.  Idempotent.")
+        .def_prop_ro(
+            "cancelled", [](const PyCancelToken &self) { return self.token->cancelled(); },
+            "Whether cancel() was called.");
+
     nb::class_<PyClient>(m, "Client", "Connections and defaults behind offgil.Client.")
-        .def(nb::init<nb::handle, bool, std::string, nb::object>(), "default_headers"_a, "verify"_a,
-             "ca_file"_a, "response_type"_a,
-             nb::sig("def __init__(self, default_headers: list[tuple[str, str]], verify: bool, ca_file: str, "
-                     "response_type: type[Response]) -> None"))
-        .def("request", &PyClient::request, "method"_a, "url"_a, "headers"_a.none(), "body"_a.none(),
-             "limits"_a,
+        .def(nb::init<nb::handle, bool, std::string, nb::object, std::optional<std::size_t>, std::size_t>(),
+             "default_headers"_a, "verify"_a, "ca_file"_a, "response_type"_a, "max_connections"_a.none(),
+             "max_keepalive"_a,
              nb::sig(
-                 "def request(self, method: str, url: str, headers: list[tuple[str, str]] | None, "
-                 "body: bytes | None, limits: tuple[float | None, float | None, float | None]) -> Response"),
+                 "def __init__(self, default_headers: list[tuple[str, str]], verify: bool, ca_file: str, "
+                 "response_type: type[Response], max_connections: int | None, max_keepalive: int) -> None"))
+        .def("request", &PyClient::request, "method"_a, "url"_a, "headers"_a.none(), "body"_a.none(),
+             "limits"_a, "cancel"_a.none(),
+             nb::sig("def request(self, method: str, url: str, headers: list[tuple[str, str]] | None, "
+                     "body: bytes | None, limits: tuple[float | None, ...], cancel: CancelToken | None) -> "
+                     "Response"),
              "Run one request to its end, detached.")
+        .def("pause", &PyClient::pause, "seconds"_a, "cancel"_a.none(),
+             nb::sig("def pause(self, seconds: float, cancel: CancelToken | None) -> None"),
+             "Sleep, detached; close() and the token end it with their error.")
+        .def("counts", &PyClient::counts, nb::sig("def counts(self) -> dict[str, typing.Any]"),
+             "What happened since the client was made, in this process.")
         .def("close", &PyClient::close, "Cancel every running call and refuse new ones.")
         .def_prop_ro("closed", [](const PyClient &self) { return self.client.closed(); });
 
     nb::class_<PyBatch>(m, "Batch", "Many requests at once on the calling thread.")
         .def(nb::init<PyClient &, std::size_t>(), "client"_a, "connections"_a, nb::keep_alive<1, 2>())
         .def("add", &PyBatch::add, "method"_a, "url"_a, "headers"_a.none(), "body"_a.none(), "limits"_a,
-             "tag"_a,
-             nb::sig("def add(self, method: str, url: str, headers: list[tuple[str, str]] | None, "
-                     "body: bytes | None, limits: tuple[float | None, float | None, float | None], tag: int) "
-                     "-> None"),
+             "cancel"_a.none(), "tag"_a,
+             nb::sig("def add(self, method: str, url: str, headers: list[tuple[str, str]] | None, body: "
+                     "bytes | None, "
+                     "limits: tuple[float | None, ...], cancel: CancelToken | None, tag: int) -> None"),
              "Queue a request.")
         .def("wait", &PyBatch::wait, "timeout"_a.none(),
              nb::sig("def wait(self, timeout: float | None) -> list[tuple[int, Response | Exception]]"),

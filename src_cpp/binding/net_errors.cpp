@@ -8,10 +8,10 @@ namespace offgil::binding {
 namespace {
 
 constexpr std::array class_names{
-    "ConnectError", "ConnectTimeout",      "ReadError",          "ReadTimeout",
-    "WriteError",   "WriteTimeout",        "LocalProtocolError", "RemoteProtocolError",
-    "ProxyError",   "UnsupportedProtocol", "DecodingError",      "InvalidURL",
-    "Closed",       "StreamClosed",
+    "ConnectError",  "ConnectTimeout",     "ReadError",           "ReadTimeout",      "WriteError",
+    "WriteTimeout",  "LocalProtocolError", "RemoteProtocolError", "ProxyError",       "UnsupportedProtocol",
+    "DecodingError", "InvalidURL",         "PoolTimeout",         "DeadlineExceeded", "Cancelled",
+    "Closed",        "StreamClosed",
 };
 static_assert(class_names.size() == static_cast<std::size_t>(net::ErrorKind::interrupted),
               "one class for each kind before `interrupted`, which never reaches Python");
@@ -38,6 +38,10 @@ void bind_net_errors(nb::module_ &) {
             }
         },
         nullptr);
+}
+
+const char *error_name(std::size_t kind) {
+    return kind < class_names.size() ? class_names[kind] : "KeyboardInterrupt";
 }
 
 nb::object make_exception(const net::Error &error) {

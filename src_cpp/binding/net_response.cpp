@@ -48,9 +48,17 @@ void bind_response(nb::module_ &m) {
     nb::class_<PyResponse> response(m, "Response", "A complete response as the native core holds it.");
     bind_head(response);
     response.def_prop_ro("content", &PyResponse::content, nb::sig("def content(self) -> bytes"))
-        .def_prop_ro("elapsed_seconds", [](const PyResponse &self) {
-            return static_cast<double>(self.response.elapsed) * 1e-9;
-        });
+        .def_prop_ro("elapsed_seconds",
+                     [](const PyResponse &self) { return static_cast<double>(self.response.elapsed) * 1e-9; })
+        .def_prop_ro(
+            "raw_timings",
+            [](const PyResponse &self) {
+                const net::Timings &t = self.response.timings;
+                auto seconds = [](net::Nanos span) { return static_cast<double>(span) * 1e-9; };
+                return nb::make_tuple(seconds(t.dns), seconds(t.connect), seconds(t.tls),
+                                      seconds(t.first_byte));
+            },
+            nb::sig("def raw_timings(self) -> tuple[float, float, float, float]"));
 }
 
 }  // namespace offgil::binding

@@ -23,8 +23,9 @@ namespace {
 class PyStream {
   public:
     PyStream(nb::handle client, nb::str method, nb::str url, nb::handle headers, nb::handle body,
-             nb::tuple limits)
-        : body_(nb::borrow(body)), stream_(core_of(client), request_of(method, url, headers, body, limits)) {
+             nb::tuple limits, const PyCancelToken *cancel)
+        : body_(nb::borrow(body)),
+          stream_(core_of(client), request_of(method, url, headers, body, limits, cancel)) {
         net::Interrupt interrupt = signal_check();
         std::optional<net::Error> error = [&] {
             nb::gil_scoped_release detached;
@@ -70,11 +71,13 @@ void bind_stream(nb::module_ &m) {
     nb::class_<PyStream> stream(m, "Stream", "A response whose body comes in pieces, on the calling thread.");
     bind_head(stream);
     stream
-        .def(nb::init<nb::handle, nb::str, nb::str, nb::handle, nb::handle, nb::tuple>(), "client"_a,
-             "method"_a, "url"_a, "headers"_a.none(), "body"_a.none(), "limits"_a, nb::keep_alive<1, 2>(),
+        .def(nb::init<nb::handle, nb::str, nb::str, nb::handle, nb::handle, nb::tuple,
+                      const PyCancelToken *>(),
+             "client"_a, "method"_a, "url"_a, "headers"_a.none(), "body"_a.none(), "limits"_a,
+             "cancel"_a.none(), nb::keep_alive<1, 2>(),
              nb::sig("def __init__(self, client: Client, method: str, url: str, "
                      "headers: list[tuple[str, str]] | None, body: bytes | None, "
-                     "limits: tuple[float | None, float | None, float | None]) -> None"),
+                     "limits: tuple[float | None, ...], cancel: CancelToken | None) -> None"),
              "Send a request, detached, and wait for the head of its answer.")
         .def("next", &PyStream::next, nb::sig("def next(self) -> bytes | None"),
              "Wait, detached, for the next bytes of the body; None at its end.")

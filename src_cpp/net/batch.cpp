@@ -8,8 +8,7 @@ namespace offgil::net {
 Batch::Batch(Client &client, std::size_t connections)
     : client_(client), pool_(client.pool()), multi_(std::make_unique<Multi>()) {
     curl_multi_setopt(multi_->handle(), CURLMOPT_MAXCONNECTS, static_cast<long>(connections));
-    // A closed client is found out by usable(), or by the cancelled flag from here on.
-    if (!pool_.enlist(multi_.get())) multi_->cancel();
+    if (!pool_.enlist(multi_.get())) multi_->close();
 }
 
 Batch::~Batch() {
@@ -21,11 +20,11 @@ Batch::~Batch() {
         return;
     }
     pool_.dismiss(multi_.get());
-    while (!running_.empty()) retire(running_.back().get());
+    for (; !running_.empty(); retire(running_.back().get())) pool_.counters().drop();
 }
 
 bool Batch::usable() const {
-    return !multi_->cancelled() && pool_.generation() == fork_generation();
+    return !multi_->closed() && pool_.generation() == fork_generation();
 }
 
 void Batch::add(Request request, std::uint64_t tag) {
@@ -41,7 +40,9 @@ void Batch::add(Request request, std::uint64_t tag) {
     item->tag = tag;
     item->index = running_.size();
     Nanos now = monotonic_now();
-    item->transfer.begin(item->request, now);
+    item->transfer.begin(item->request, now, deadline_after(now, item->request.timeouts.total));
+    item->link = CancelToken::Link(item->request.cancel, *multi_);
+    pool_.counters().begin();
     scan_at_ = std::min(scan_at_, item->transfer.deadline(now));
     curl_multi_add_handle(multi_->handle(), item->transfer.easy());
     running_.push_back(std::move(item));
@@ -49,6 +50,7 @@ void Batch::add(Request request, std::uint64_t tag) {
 
 void Batch::retire(Item *item) {
     curl_multi_remove_handle(multi_->handle(), item->transfer.easy());
+    item->link = {};
     std::size_t hole = item->index;
     spare_.push_back(std::move(running_[hole]));
     if (hole + 1 != running_.size()) {
@@ -66,6 +68,7 @@ void Batch::collect(std::vector<Completion> &done, Nanos now) {
         Item *item = nullptr;
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &item);
         done.push_back({item->tag, item->transfer.finish(code, now)});
+        pool_.counters().end(done.back().result, item->transfer.traffic());
         retire(item);
     }
 }
@@ -76,12 +79,26 @@ void Batch::expire(std::vector<Completion> &done, Nanos now) {
         Item *item = running_[i].get();
         Nanos deadline = item->transfer.deadline(now);
         if (now >= deadline) {
-            done.push_back({item->tag, item->transfer.timeout_error()});
+            done.push_back({item->tag, item->transfer.timeout_error(now)});
+            pool_.counters().end(done.back().result, item->transfer.traffic());
             retire(item);
         } else {
             scan_at_ = std::min(scan_at_, deadline);
             ++i;
         }
+    }
+}
+
+void Batch::drop_cancelled(std::vector<Completion> &done) {
+    for (std::size_t i = 0; i < running_.size();) {
+        Item *item = running_[i].get();
+        if (!item->link.cancelled()) {
+            ++i;
+            continue;
+        }
+        done.push_back({item->tag, failure(ErrorKind::cancelled, item->request)});
+        pool_.counters().end(done.back().result, item->transfer.traffic());
+        retire(item);
     }
 }
 
@@ -96,7 +113,8 @@ std::vector<Batch::Completion> Batch::wait(Nanos deadline, const Interrupt &inte
         now = monotonic_now();
         collect(done, now);
         if (now >= scan_at_) expire(done, now);
-        if (!done.empty() || now >= deadline || multi_->cancelled()) return done;
+        if (multi_->take_wake()) drop_cancelled(done);
+        if (!done.empty() || now >= deadline || multi_->closed()) return done;
         bool ready = multi_->poll(now, std::min({deadline, scan_at_, ask_at}));
         if (interrupt.requested && (!ready || now >= ask_at)) {
             if ((interrupted = interrupt())) return done;

@@ -44,12 +44,14 @@ class Batch {
         Item(const Config &config, SocketSet &sockets) : transfer(config, sockets) {}
         Transfer transfer;
         Request request;
+        CancelToken::Link link;
         std::uint64_t tag = 0;
         std::size_t index = 0;  ///< in running_
     };
 
     void collect(std::vector<Completion> &done, Nanos now);
     void expire(std::vector<Completion> &done, Nanos now);
+    void drop_cancelled(std::vector<Completion> &done);
     void retire(Item *item);
 
     Client &client_;

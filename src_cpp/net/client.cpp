@@ -5,7 +5,8 @@
 
 namespace offgil::net {
 
-std::optional<Result> drive(Slot &slot, const Request &request, const Interrupt &interrupt) {
+std::optional<Result> drive(Slot &slot, const Request &request, const CancelToken::Link &link,
+                            const Interrupt &interrupt) {
     Transfer &transfer = slot.transfer;
     Nanos now = monotonic_now();
     Nanos ask_at = deadline_after(now, interrupt.every);
@@ -20,20 +21,37 @@ std::optional<Result> drive(Slot &slot, const Request &request, const Interrupt 
             return transfer.finish(message ? message->data.result : CURLE_RECV_ERROR, now);
         }
         if (transfer.yields()) return std::nullopt;
-        if (slot.multi.cancelled()) return closed_error(request);
+        if (slot.multi.closed()) return failure(ErrorKind::closed, request);
+        if (link.cancelled()) return failure(ErrorKind::cancelled, request);
         Nanos deadline = transfer.deadline(now);
-        if (now >= deadline) return transfer.timeout_error();
+        if (now >= deadline) return transfer.timeout_error(now);
         bool ready = slot.multi.poll(now, std::min(deadline, ask_at));
         // A busy socket must not put off the question, nor must each packet ask it.
         if (interrupt.requested && (!ready || now >= ask_at)) {
-            if (interrupt()) return transfer.error(ErrorKind::interrupted, "interrupted");
+            if (interrupt()) return failure(ErrorKind::interrupted, request);
             ask_at = deadline_after(monotonic_now(), interrupt.every);
         }
     }
 }
 
-Error closed_error(const Request &request) {
-    return {ErrorKind::closed, request.method + " " + request.url + ": the client is closed; make a new one"};
+Error failure(ErrorKind kind, const Request &request) {
+    const char *what = "interrupted";
+    if (kind == ErrorKind::closed) what = "the client is closed; make a new one";
+    if (kind == ErrorKind::cancelled) what = "cancelled";
+    if (kind == ErrorKind::deadline) what = "no connection of the pool became free within the deadline";
+    if (kind == ErrorKind::pool_timeout)
+        what = "no connection of the pool became free in time; raise max_connections or the pool timeout";
+    return {kind, request.method + " " + request.url + ": " + what};
+}
+
+std::variant<Lease, Error> lease(Pool &pool, const Request &request, Nanos now, const Interrupt &interrupt) {
+    const Nanos until = deadline_after(now, request.timeouts.total);
+    const Nanos pool_until = std::min(until, deadline_after(now, request.timeouts.pool));
+    auto acquired = pool.acquire(origin_of(request.url), {pool_until, interrupt, request.cancel});
+    if (auto *slot = std::get_if<Lease>(&acquired)) return std::move(*slot);
+    const ErrorKind kind = std::get<ErrorKind>(acquired);
+    const bool total = kind == ErrorKind::pool_timeout && pool_until == until;
+    return failure(total ? ErrorKind::deadline : kind, request);
 }
 
 Client::Client(Config config) : config_(std::move(config)), pool_(new Pool(config_)) {}
@@ -53,13 +71,24 @@ Pool &Client::pool() {
 }
 
 Result Client::perform(const Request &request, const Interrupt &interrupt) {
-    if (closed()) return closed_error(request);
+    if (closed()) return failure(ErrorKind::closed, request);
     Pool &pool = this->pool();
-    Lease slot = pool.acquire(origin_of(request.url));
-    if (!slot) return closed_error(request);
-    slot->transfer.begin(request, monotonic_now());
-    Added added = add(slot->multi, slot->transfer.easy());
-    return *drive(*slot, request, interrupt);
+    pool.counters().begin();
+    const Nanos now = monotonic_now();
+    auto acquired = lease(pool, request, now, interrupt);
+    if (auto *error = std::get_if<Error>(&acquired)) {
+        Result failed = std::move(*error);
+        pool.counters().end(failed, {});
+        return failed;
+    }
+    Slot &slot = *std::get<Lease>(acquired);
+    CancelToken::Link link(request.cancel, slot.multi);
+    slot.transfer.begin(request, monotonic_now(), deadline_after(now, request.timeouts.total));
+    Added added = add(slot.multi, slot.transfer.easy());
+    Result result = *drive(slot, request, link, interrupt);
+    pool.counters().end(result, slot.transfer.traffic());
+    if (auto *response = std::get_if<Response>(&result)) response->elapsed = monotonic_now() - now;
+    return result;
 }
 
 void Client::close() {

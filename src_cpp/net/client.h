@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <optional>
+#include <variant>
 
 #include "net/multi.h"
 #include "net/pool.h"
@@ -38,11 +39,15 @@ class Client {
     std::atomic<bool> closed_{false};
 };
 
-/// Drives the transfer that was begun on `slot` and added to its multi handle until it is over, or, with
-/// nothing to return, until it yields (see Transfer::yields).
-std::optional<Result> drive(Slot &slot, const Request &request, const Interrupt &interrupt);
+/// A slot for `request`, whose time began at `now`, or why there is none.
+std::variant<Lease, Error> lease(Pool &pool, const Request &request, Nanos now, const Interrupt &interrupt);
 
-/// The error of a call on a closed client.
-Error closed_error(const Request &request);
+/// Drives the transfer that was begun on `slot` and added to its multi handle until it is over, or, with
+/// nothing to return, until it yields (see Transfer::yields).  `link` is that of the request's cancel token.
+std::optional<Result> drive(Slot &slot, const Request &request, const CancelToken::Link &link,
+                            const Interrupt &interrupt);
+
+/// The error of a request that was given up before or while it ran, for a reason that lies on this side.
+Error failure(ErrorKind kind, const Request &request);
 
 }  // namespace offgil::net

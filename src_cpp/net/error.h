@@ -1,6 +1,7 @@
 // What can go wrong with a request, in the terms of offgil.errors.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -20,10 +21,15 @@ enum class ErrorKind : std::uint8_t {
     unsupported_protocol,
     decoding,
     invalid_url,
+    pool_timeout,   ///< no connection became free in time
+    deadline,       ///< the total time is over
+    cancelled,      ///< by a CancelToken
     closed,         ///< the client was closed before or during the call
     stream_closed,  ///< the stream was closed before its body was read
     interrupted,    ///< the interrupt hook said so; the binding knows why
 };
+
+inline constexpr std::size_t kErrorKinds = static_cast<std::size_t>(ErrorKind::interrupted) + 1;
 
 struct Error {
     ErrorKind kind;

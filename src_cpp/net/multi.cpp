@@ -9,8 +9,13 @@ Multi::Multi() : handle_(curl_multi_init()) {
     if (!handle_) throw std::bad_alloc();
 }
 
-void Multi::cancel() {
-    cancelled_.store(true, std::memory_order_release);
+void Multi::close() {
+    closed_.store(true, std::memory_order_release);
+    curl_multi_wakeup(handle());
+}
+
+void Multi::wake() {
+    woken_.store(true, std::memory_order_release);
     curl_multi_wakeup(handle());
 }
 

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <memory>
 
+#include "net/cancel.h"
 #include "net/clock.h"
 
 namespace offgil::net {
@@ -21,16 +22,24 @@ struct Interrupt {
 };
 
 /// Locking: `handle()` belongs to the driving thread, except for curl_multi_wakeup, the one call that libcurl
-/// allows from others; `cancelled_` is atomic.
-class Multi {
+/// allows from others; the flags are atomic.
+class Multi final : public Wakeable {
   public:
     Multi();
 
     CURLM *handle() const { return handle_.get(); }
 
     /// From any thread: makes the driver give up at its next turn, at once if it sleeps.
-    void cancel();
-    bool cancelled() const { return cancelled_.load(std::memory_order_acquire); }
+    void close();
+    bool closed() const { return closed_.load(std::memory_order_acquire); }
+
+    /// From any thread: makes the driver look at its cancel tokens.
+    void wake() override;
+
+    /// Whether wake() was called since this last said so.
+    bool take_wake() {
+        return woken_.load(std::memory_order_relaxed) && woken_.exchange(false, std::memory_order_acq_rel);
+    }
 
     /// Sleeps until a socket is ready, a libcurl timer is due, someone wakes the handle, a signal arrives or
     /// `deadline` comes.  Returns false if nothing was ready, which is the moment to look at signals.
@@ -41,7 +50,8 @@ class Multi {
         void operator()(CURLM *handle) const { curl_multi_cleanup(handle); }
     };
     std::unique_ptr<CURLM, Cleanup> handle_;
-    std::atomic<bool> cancelled_{false};
+    std::atomic<bool> closed_{false};
+    std::atomic<bool> woken_{false};
 };
 
 /// An easy handle for as long as it is in a multi handle.  Removing one before its end closes an HTTP/1.1

@@ -1,15 +1,19 @@
 // Connections that are kept between calls.
 #pragma once
 
+#include <condition_variable>
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_set>
+#include <variant>
 #include <vector>
 
 #include "net/config.h"
+#include "net/counters.h"
 #include "net/multi.h"
 #include "net/sockets.h"
 #include "net/transfer.h"
@@ -36,25 +40,38 @@ struct GiveBack {
 };
 using Lease = std::unique_ptr<Slot, GiveBack>;
 
+/// How long, and how, a caller is ready to wait for a slot.
+struct Patience {
+    Nanos until;
+    Interrupt interrupt;
+    std::shared_ptr<CancelToken> cancel;
+};
+
 /// The slots of one client.
 ///
-/// Locking: `mutex_` guards `idle_`, `busy_` and `closed_`; it is held for a few pointer moves and never
-/// while libcurl runs.  A slot handed out by acquire() belongs to the calling thread alone, but for
-/// Multi::cancel().
-class Pool {
+/// Locking: `mutex_` guards `idle_`, `busy_`, `lent_` and `closed_`; it is held for a few pointer moves and
+/// never while libcurl or the interrupt hook runs.  A slot handed out by acquire() belongs to the calling
+/// thread alone, but for Multi::close() and wake().  The counters are atomic.
+class Pool final : private Wakeable {
   public:
     explicit Pool(const Config &config);
     ~Pool();
 
-    /// The most recently used idle slot for `origin`, or a new one; null once closed.
-    Lease acquire(std::string_view origin);
+    /// The most recently used idle slot for `origin`, or a new one.  Waits while `max_connections` are lent;
+    /// then the kind of the failure: pool_timeout, cancelled, interrupted or closed.
+    std::variant<Lease, ErrorKind> acquire(std::string_view origin, const Patience &patience);
 
-    /// Lets close() cancel a multi handle that is not a slot's; false once closed.
+    /// Sleeps until `patience.until`; the kind of what ended it early: closed, cancelled or interrupted.
+    std::optional<ErrorKind> pause(const Patience &patience);
+
+    /// Lets close() reach a multi handle that is not a slot's; false once closed.
     bool enlist(Multi *multi);
     void dismiss(Multi *multi);
 
-    /// Cancels every running call and refuses new ones.
+    /// Ends every running call, wakes every waiting one, and refuses new ones.
     void close();
+
+    Counters &counters() { return counters_; }
 
     const Config &config() const { return config_; }
     SocketSet &sockets() { return sockets_; }
@@ -63,10 +80,16 @@ class Pool {
   private:
     friend GiveBack;
 
-    /// Takes a slot back.  Beyond `kMaxIdle` the one that has been idle for longest goes.
+    /// Takes a slot back.  Beyond `max_keepalive` the one that has been idle for longest goes.
     void release(std::unique_ptr<Slot> slot);
 
-    static constexpr std::size_t kMaxIdle = 256;
+    /// With `lock` held: sleeps on `condition` until `ready()`; else why not, pool_timeout for
+    /// `patience.until`.
+    template <typename Ready>
+    std::optional<ErrorKind> sleep(std::condition_variable &condition, std::unique_lock<std::mutex> &lock,
+                                   const Patience &patience, Ready &&ready);
+
+    void wake() override;
 
     Config config_;
     const std::uint32_t generation_;
@@ -74,7 +97,11 @@ class Pool {
     std::mutex mutex_;
     std::vector<std::unique_ptr<Slot>> idle_;  // the most recently used last
     std::unordered_set<Multi *> busy_;
+    std::condition_variable turn_;   // a slot came back, or a waiter has to look around
+    std::condition_variable pause_;  // the same for who only passes time, and must not be told of slots
+    std::size_t lent_ = 0;
     bool closed_ = false;
+    Counters counters_;
 };
 
 }  // namespace offgil::net

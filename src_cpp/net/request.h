@@ -1,10 +1,12 @@
 // One HTTP request as the core sees it: everything resolved, validated and encoded.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "net/cancel.h"
 #include "net/clock.h"
 
 namespace offgil::net {
@@ -14,6 +16,8 @@ struct Timeouts {
     Nanos connect = kNever;
     Nanos read = kNever;
     Nanos write = kNever;
+    Nanos pool = kNever;   ///< waiting for one of max_connections
+    Nanos total = kNever;  ///< from the call to the last byte
 };
 
 struct Header {
@@ -28,6 +32,7 @@ struct Request {
     std::string_view body;        ///< borrowed: must outlive the transfer
     bool has_body = false;        ///< an empty body is not the same as none
     Timeouts timeouts;
+    std::shared_ptr<CancelToken> cancel;  ///< may be null
 };
 
 /// Whether a name is a token and a value free of control characters (RFC 9110, section 5): nothing that

@@ -75,13 +75,23 @@ class HeaderBlock {
     bool complete_ = false;
 };
 
+/// When each phase was over, in nanoseconds from the start of the transfer; 0 for one that did not happen
+/// because the connection stood already.
+struct Timings {
+    Nanos dns = 0;
+    Nanos connect = 0;
+    Nanos tls = 0;
+    Nanos first_byte = 0;
+};
+
 struct Response {
     int status = 0;
     int http_version = 0;  ///< 10, 11, 20 or 30
     std::string url;
     HeaderBlock headers;
     Body body;
-    Nanos elapsed = 0;
+    Timings timings;
+    Nanos elapsed = 0;  ///< from the call to the last byte, the wait for a connection included
 };
 
 }  // namespace offgil::net

@@ -29,42 +29,59 @@ Stream::~Stream() {
 }
 
 void Stream::let_go() {
-    if (inherited()) {
-        // A forked child: the handles are the parent's to clean up (Client::pool).
-        static_cast<void>(added_.release());
-        static_cast<void>(slot_.release());
-        return;
-    }
-    added_.reset();
-    slot_.reset();
+    // In a forked child the handles are the parent's to clean up (Client::pool).
+    if (inherited()) return static_cast<void>(run_.release());
+    if (run_) run_->slot.get_deleter().pool->counters().drop();
+    run_.reset();
+}
+
+void Stream::end(const Result &result) {
+    run_->slot.get_deleter().pool->counters().end(result, run_->slot->transfer.traffic());
+    run_.reset();
 }
 
 std::optional<Error> Stream::open(const Interrupt &interrupt) {
-    if (client_.closed()) return closed_error(request_);
-    slot_ = client_.pool().acquire(origin_of(request_.url));
-    if (!slot_) return closed_error(request_);
-    slot_->transfer.begin(request_, monotonic_now(), Transfer::Delivery::pieces);
-    added_ = add(slot_->multi, slot_->transfer.easy());
+    if (client_.closed()) return failure(ErrorKind::closed, request_);
+    Pool &pool = client_.pool();
+    pool.counters().begin();
+    const Nanos now = monotonic_now();
+    until_ = deadline_after(now, request_.timeouts.total);
+    auto acquired = lease(pool, request_, now, interrupt);
+    if (auto *error = std::get_if<Error>(&acquired)) {
+        pool.counters().end(*error, {});
+        return std::move(*error);
+    }
+    run_ = std::make_unique<Run>(std::get<Lease>(std::move(acquired)));
+    Slot &slot = *run_->slot;
+    run_->link = CancelToken::Link(request_.cancel, slot.multi);
+    slot.transfer.begin(request_, monotonic_now(), until_, Transfer::Delivery::pieces);
+    run_->added = add(slot.multi, slot.transfer.easy());
     advance(interrupt);
     // Without a head the failure is the call's; with one it is the body's, and the call has an answer.
     return head_.status == 0 ? std::move(failure_) : std::nullopt;
+}
+
+std::optional<Error> Stream::given_up(Nanos now) const {
+    if (run_->slot->multi.closed()) return failure(ErrorKind::closed, request_);
+    if (run_->link.cancelled()) return failure(ErrorKind::cancelled, request_);
+    if (now >= until_) return run_->slot->transfer.timeout_error(now);
+    return std::nullopt;
 }
 
 std::variant<std::string_view, Error> Stream::next(const Interrupt &interrupt) {
     if (inherited())
         return error(ErrorKind::closed, "the stream is the parent's, this process was forked off since");
     if (waits()) {
-        if (slot_->multi.cancelled()) {
-            fail(closed_error(request_));
-        } else {
-            Transfer &transfer = slot_->transfer;
-            piece_.clear();
-            std::swap(piece_, transfer.body());
-            if (CURLcode code = transfer.resume(monotonic_now()))
-                fail(std::get<Error>(transfer.finish(code, monotonic_now())));
-            else
-                advance(interrupt);
-        }
+        Transfer &transfer = run_->slot->transfer;
+        const Nanos now = monotonic_now();
+        piece_.clear();
+        std::swap(piece_, transfer.body());
+        if (auto reason = given_up(now))
+            fail(std::move(*reason));
+        else if (CURLcode code = transfer.resume(now))
+            fail(std::get<Error>(transfer.finish(code, now)));
+        else
+            advance(interrupt);
     }
     if (std::exchange(unread_, false)) return std::string_view(piece_.data(), piece_.size());
     if (!failure_) return std::string_view();
@@ -76,8 +93,8 @@ std::variant<std::string_view, Error> Stream::next(const Interrupt &interrupt) {
 }
 
 void Stream::advance(const Interrupt &interrupt) {
-    Transfer &transfer = slot_->transfer;
-    std::optional<Result> over = drive(*slot_, request_, interrupt);
+    Transfer &transfer = run_->slot->transfer;
+    std::optional<Result> over = drive(*run_->slot, request_, run_->link, interrupt);
     Error *error = over ? std::get_if<Error>(&*over) : nullptr;
     bool first = head_.status == 0;
     if (over && !error) {
@@ -94,16 +111,16 @@ void Stream::advance(const Interrupt &interrupt) {
     if (error)
         fail(std::move(*error));
     else if (over)
-        let_go();
+        end(*over);
 }
 
 void Stream::fail(Error error) {
-    failure_ = std::move(error);
-    let_go();
+    failure_ = error;
+    end(std::move(error));
 }
 
 void Stream::close() {
-    if ((slot_ || unread_) && !failure_)
+    if ((run_ || unread_) && !failure_)
         failure_ = error(ErrorKind::stream_closed, "the stream was closed before its body was read");
     unread_ = false;
     let_go();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string_view>
 #include <variant>
@@ -32,7 +33,7 @@ class Stream {
     std::variant<std::string_view, Error> next(const Interrupt &interrupt);
 
     /// Whether next() may have to wait for the network.
-    bool waits() const { return slot_ && !unread_; }
+    bool waits() const { return run_ && !unread_; }
 
     /// Drops what is unread.  A connection in the middle of an answer ends, others were kept already.
     void close();
@@ -42,20 +43,30 @@ class Stream {
     void advance(const Interrupt &interrupt);
     void fail(Error error);
     Error error(ErrorKind kind, std::string_view what) const;
+    /// Why not to go on, for a reason that lies on this side.
+    std::optional<Error> given_up(Nanos now) const;
+    /// Ends the run, and counts it by `result`.
+    void end(const Result &result);
     void let_go();
     bool inherited() const { return generation_ != fork_generation(); }
 
     Client &client_;
     const std::uint32_t generation_;
     const Request request_;
+    Nanos until_ = kNever;  ///< when the total time is over
     Response head_;
     Body piece_;
     bool unread_ = false;           ///< piece_ holds bytes that next() has not returned
     std::optional<Error> failure_;  ///< what next() says once nothing is unread
 
-    // The order matters: the transfer leaves the multi handle before the slot goes back to the pool.
-    Lease slot_;   ///< null once the answer is over
-    Added added_;  ///< the slot's transfer in the slot's multi handle
+    /// An answer that is not over.  The order matters: the transfer leaves the multi handle before the slot
+    /// goes back to the pool.
+    struct Run {
+        Lease slot;
+        CancelToken::Link link;
+        Added added;  ///< the slot's transfer in the slot's multi handle
+    };
+    std::unique_ptr<Run> run_;  ///< null once the answer is over
 };
 
 }  // namespace offgil::net

@@ -82,7 +82,7 @@ Transfer::Transfer(const Config &config, SocketSet &sockets) : config_(config), 
     }
 }
 
-void Transfer::begin(const Request &request, Nanos now, Delivery delivery) {
+void Transfer::begin(const Request &request, Nanos now, Nanos until, Delivery delivery) {
     request_ = &request;
     if (delivery != delivery_) {
         set(easy(), CURLOPT_BUFFERSIZE, delivery == Delivery::whole ? kReceiveBuffer : kPiecesReceiveBuffer);
@@ -91,6 +91,7 @@ void Transfer::begin(const Request &request, Nanos now, Delivery delivery) {
     response_ = Response{};
     phase_ = Phase::connecting;
     started_ = active_ = now;
+    until_ = until;
     uploaded_ = 0;
     attempts_ = 0;
     flow_ = Flow::open;
@@ -227,15 +228,10 @@ Nanos Transfer::deadline(Nanos now) {
         if (sent >= static_cast<curl_off_t>(request_->body.size())) phase_ = Phase::receiving;
     }
     const Timeouts &limits = request_->timeouts;
-    switch (phase_) {
-        case Phase::connecting:
-            return deadline_after(active_, limits.connect);
-        case Phase::sending:
-            return deadline_after(active_, limits.write);
-        case Phase::receiving:
-            break;
-    }
-    return deadline_after(active_, limits.read);
+    Nanos limit = limits.read;
+    if (phase_ == Phase::connecting) limit = limits.connect;
+    if (phase_ == Phase::sending) limit = limits.write;
+    return std::min(until_, deadline_after(active_, limit));
 }
 
 Error Transfer::error(ErrorKind kind, std::string_view what) const {
@@ -244,7 +240,8 @@ Error Transfer::error(ErrorKind kind, std::string_view what) const {
     return {kind, std::move(message)};
 }
 
-Error Transfer::timeout_error() const {
+Error Transfer::timeout_error(Nanos now) const {
+    if (now >= until_) return error(ErrorKind::deadline, "no complete answer within the deadline");
     switch (phase_) {
         case Phase::connecting:
             return error(
@@ -304,6 +301,13 @@ void Transfer::describe_response(Nanos now) {
     curl_easy_getinfo(easy(), CURLINFO_RESPONSE_CODE, &status);
     curl_easy_getinfo(easy(), CURLINFO_HTTP_VERSION, &version);
     response_.status = static_cast<int>(status);
+    auto time = [this](CURLINFO which) {
+        curl_off_t microseconds = 0;
+        curl_easy_getinfo(easy(), which, &microseconds);
+        return Nanos{microseconds} * 1000;
+    };
+    response_.timings = {time(CURLINFO_NAMELOOKUP_TIME_T), time(CURLINFO_CONNECT_TIME_T),
+                         time(CURLINFO_APPCONNECT_TIME_T), time(CURLINFO_STARTTRANSFER_TIME_T)};
     switch (version) {
         case CURL_HTTP_VERSION_1_0:
             response_.http_version = 10;
@@ -317,6 +321,16 @@ void Transfer::describe_response(Nanos now) {
         default:
             response_.http_version = 11;
     }
+}
+
+Traffic Transfer::traffic() const {
+    long connects = 0;
+    curl_off_t uploaded = 0, downloaded = 0;
+    curl_easy_getinfo(easy(), CURLINFO_NUM_CONNECTS, &connects);
+    curl_easy_getinfo(easy(), CURLINFO_SIZE_UPLOAD_T, &uploaded);
+    curl_easy_getinfo(easy(), CURLINFO_SIZE_DOWNLOAD_T, &downloaded);
+    return {static_cast<std::uint64_t>(uploaded), static_cast<std::uint64_t>(downloaded),
+            static_cast<std::uint64_t>(connects), connects == 0 && attempts_ > 0};
 }
 
 Error Transfer::classify(CURLcode code) const {

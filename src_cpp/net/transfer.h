@@ -3,6 +3,7 @@
 
 #include <curl/curl.h>
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <variant>
@@ -18,6 +19,14 @@
 namespace offgil::net {
 
 using Result = std::variant<Response, Error>;
+
+/// What one transfer did on the wire.
+struct Traffic {
+    std::uint64_t sent = 0;      ///< bytes of the request's body
+    std::uint64_t received = 0;  ///< bytes of the answer's body, before decoding
+    std::uint64_t connections_opened = 0;
+    bool reused = false;  ///< went over a kept connection
+};
 
 /// Runs one request after another on one easy handle.  Whoever drives the multi handle that it was added to
 /// calls begin(), then deadline() once per turn, then finish().
@@ -35,7 +44,8 @@ class Transfer {
     enum class Delivery { whole, pieces };
 
     /// Sets the handle up for `request`, which must stay alive until finish().
-    void begin(const Request &request, Nanos now, Delivery delivery = Delivery::whole);
+    /// `until` is when the call's total time is over.
+    void begin(const Request &request, Nanos now, Nanos until, Delivery delivery = Delivery::whole);
 
     /// Whether the driving loop should hand something out: of an answer in pieces its head, then any bytes.
     bool yields() const;
@@ -57,11 +67,14 @@ class Transfer {
     /// When this transfer is overdue unless something happens before; `now` is the time of this turn.
     Nanos deadline(Nanos now);
 
+    /// What the last transfer did on the wire; valid from finish() to the next begin().
+    Traffic traffic() const;
+
     /// Turns libcurl's verdict into a response or an error.  Allowed once after begin().
     Result finish(CURLcode code, Nanos now);
 
-    /// What finish() returns for a transfer that its owner gave up.
-    Error timeout_error() const;
+    /// What a transfer fails with whose owner gave it up at its deadline.
+    Error timeout_error(Nanos now) const;
     Error error(ErrorKind kind, std::string_view what) const;
 
   private:
@@ -99,6 +112,7 @@ class Transfer {
     Flow flow_ = Flow::open;
     Phase phase_ = Phase::connecting;
     Nanos started_ = 0;
+    Nanos until_ = kNever;
     Nanos active_ = 0;         ///< when something last happened in this phase
     curl_off_t uploaded_ = 0;  ///< as of the last deadline()
     int attempts_ = 0;         ///< times that libcurl was about to send the request

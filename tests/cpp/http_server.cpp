@@ -37,15 +37,13 @@ HttpServer::HttpServer() {
 }
 
 HttpServer::~HttpServer() {
-    {
-        std::lock_guard lock(mutex_);
-        stopping_ = true;
-        for (int socket : open_) ::shutdown(socket, SHUT_RDWR);
-    }
-    stopped_.notify_all();
+    std::unique_lock lock(mutex_);
+    stopping_ = true;
+    for (int socket : open_) ::shutdown(socket, SHUT_RDWR);
+    closed_.wait(lock, [this] { return open_.empty(); });
+    lock.unlock();
     ::shutdown(listener_, SHUT_RDWR);
     acceptor_.join();
-    for (std::thread &thread : threads_) thread.join();
     ::close(listener_);
 }
 
@@ -64,7 +62,7 @@ void HttpServer::accept_loop() {
         }
         ++connections_;
         open_.insert(socket);
-        threads_.emplace_back([this, socket] { serve(socket); });
+        std::thread([this, socket] { serve(socket); }).detach();
     }
 }
 
@@ -99,8 +97,8 @@ void HttpServer::serve(int socket) {
         if (drop_next || path == "/drop") break;
         drop_next = path == "/once";
         if (path == "/stall") {
-            std::unique_lock lock(mutex_);
-            stopped_.wait(lock, [&] { return stopping_; });
+            char ignored = 0;
+            while (::recv(socket, &ignored, 1, 0) > 0) continue;
             break;
         }
         if (path == "/endless") {
@@ -125,6 +123,7 @@ void HttpServer::serve(int socket) {
         if (!send_all(socket, answer)) break;
     }
     std::lock_guard lock(mutex_);
-    open_.erase(socket);
     ::close(socket);
+    open_.erase(socket);
+    closed_.notify_all();  // under the lock: the server may be gone right after it
 }

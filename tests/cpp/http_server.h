@@ -7,10 +7,9 @@
 #include <string>
 #include <thread>
 #include <unordered_set>
-#include <vector>
 
 /// What a request's path asks for:
-///   /stall   no answer until the server ends
+///   /stall   no answer until the client or the server ends the connection
 ///   /drop    the connection is closed instead of an answer
 ///   /once    like any other, but the connection is closed when the *next* request on it has been read
 ///   /endless 200 with a body that goes on until the client hangs up
@@ -18,7 +17,7 @@
 ///   /cut     200 that announces more than its five bytes, then the connection is closed
 ///   others   200 with "METHOD PATH BODY" as the body
 ///
-/// Locking: `mutex_` guards `threads_`, `open_` and `stopping_`; the counters are atomic.
+/// Locking: `mutex_` guards `open_` and `stopping_`; the counters are atomic.
 class HttpServer {
   public:
     HttpServer();
@@ -37,10 +36,9 @@ class HttpServer {
     int listener_ = -1;
     int port_ = 0;
     std::mutex mutex_;
-    std::condition_variable stopped_;
+    std::condition_variable closed_;  // a connection's thread, which nobody joins, is done
     bool stopping_ = false;
     std::unordered_set<int> open_;
-    std::vector<std::thread> threads_;
     std::atomic<int> connections_{0}, requests_{0};
     std::thread acceptor_;
 };

@@ -83,8 +83,9 @@ TEST_CASE("managed stress: everything against everything, no value torn, no memo
 }
 
 TEST_CASE("managed stress: each entry is taken exactly once, and a producer's entries in their order") {
-    const auto segment = make_segment();
     constexpr std::uint32_t producers = 2, takers = 2;
+    // Room for all: on a busy machine the takers may not run before the producers are done.
+    const auto segment = make_segment(64 << 20, producers * kRounds);
     std::vector<std::vector<std::string>> taken(takers);
     std::atomic<std::uint32_t> left{producers * kRounds};
     std::atomic<int> late{0};

@@ -94,6 +94,74 @@ def test_the_read_timeout_is_for_each_wait(serve):
             next(pieces)
 
 
+def test_the_deadline_is_for_the_whole(serve):
+    def script(peer, _):
+        peer.read_request()
+        peer.send(ENDLESS)
+        while not peer.stop.wait(0.02):
+            peer.send(b"x")
+
+    with offgil.Client() as client, client.stream("GET", serve(script).url, deadline=0.5) as response:
+        with pytest.raises(offgil.DeadlineExceeded):
+            response.read()
+        with pytest.raises(offgil.DeadlineExceeded):
+            response.read()
+
+
+def test_a_token_ends_a_stream(serve):
+    def script(peer, _):
+        peer.read_request()
+        peer.send(ENDLESS + b"first")
+        peer.stall()
+
+    server = serve(script)
+    token = offgil.CancelToken()
+    with offgil.Client() as client:
+        response = client.stream("GET", server.url, cancel=token)
+        pieces = response.iter_bytes()
+        assert next(pieces) == b"first"
+        timer = threading.Timer(0.1, token.cancel)
+        timer.start()
+        with pytest.raises(offgil.Cancelled):
+            next(pieces)
+        timer.join()
+        with pytest.raises(offgil.Cancelled):
+            client.stream("GET", server.url, cancel=token)
+
+
+def test_a_stream_is_one_of_max_connections(serve):
+    server = serve(endless)
+    with offgil.Client(max_connections=1, timeout=offgil.Timeout(pool=0.1)) as client:
+        with client.stream("GET", server.url) as response:
+            next(response.iter_bytes())
+            assert client.stats().in_flight == 1
+            with pytest.raises(offgil.PoolTimeout):
+                client.stream("GET", server.url)
+        with client.stream("GET", server.url) as response:
+            next(response.iter_bytes())
+        assert client.stats().in_flight == 0
+        assert client.stats().errors == {"PoolTimeout": 1}
+
+
+def test_streams_are_counted(serve):
+    cut = HEAD + b"Content-Length: 100\r\n\r\nshort"
+
+    def script(peer, _):
+        peer.read_request()
+        peer.answer(b"hello")
+        peer.read_request()
+        peer.send(cut)
+
+    server = serve(script)
+    with offgil.Client() as client:
+        assert client.stream("GET", server.url).read() == b"hello"
+        with pytest.raises(offgil.RemoteProtocolError):
+            client.stream("GET", server.url).read()
+        stats = client.stats()
+    assert (stats.requests, stats.in_flight, stats.errors) == (2, 0, {"RemoteProtocolError": 1})
+    assert (stats.connections_opened, stats.connections_reused, stats.bytes_received) == (1, 1, 10)
+
+
 def test_not_reading_is_the_back_pressure(serve):
     sent = 0
     stalled = threading.Event()

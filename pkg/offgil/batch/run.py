@@ -30,7 +30,7 @@ from offgil.batch.summary import Counts, Histogram, Summary
 from offgil.client import Batch, Client
 from offgil.errors import BatchError, InvalidURL, RequestError
 from offgil.response import Response
-from offgil.retry import Retry, parse_retry_after
+from offgil.retry import Retry
 
 __all__ = ["BatchRun"]
 
@@ -229,18 +229,16 @@ class BatchRun:
 
     def _complete(self, job: Job, outcome: Response | RequestError) -> None:
         """Write the result of one transfer, or put the request back for another attempt."""
+        pause = self._retry.pause_after(job.attempts, outcome)
+        if pause is not None:
+            self._try_again(job, pause)
+            return
         if isinstance(outcome, RequestError):
-            if self._retry.covers(outcome) and self._try_again(job, None):
-                return
             attempt = f" (attempt {job.attempts})" if job.attempts > 1 else ""
             error = _error(_code(type(outcome).__name__), f"{outcome}{attempt}")
             self._result(job, "null", error, ok=False)
             return
         status, headers = outcome.status_code, outcome.headers
-        if status in self._retry.statuses:
-            retry_after = parse_retry_after(headers.get("retry-after"))
-            if self._try_again(job, retry_after):
-                return
         self._latency.add(outcome.elapsed_seconds)
         body, error = self._answer(job, outcome.content)
         request_id = quote(headers.get("x-request-id") or headers.get("request-id") or "")
@@ -261,15 +259,11 @@ class BatchRun:
         # Valid JSON has line breaks only between its tokens, so the text itself fits on a line without them.
         return text.replace("\n", "").replace("\r", ""), "null"
 
-    def _try_again(self, job: Job, retry_after: float | None) -> bool:
-        delay = self._retry.delay(job.attempts, retry_after)
-        if delay is None:
-            return False
+    def _try_again(self, job: Job, pause: float) -> None:
         if self._stop_at is not None:
-            return True  # no attempt now and no result either, so that a resumed run makes it
+            return  # no attempt now and no result either, so that a resumed run makes it
         self.counts.retried += 1
-        heapq.heappush(self._waiting, (time.monotonic() + delay, next(self._numbers), job))
-        return True
+        heapq.heappush(self._waiting, (time.monotonic() + pause, next(self._numbers), job))
 
     def _result(self, line: Job | Rejected, response: str, error: str, *, ok: bool) -> None:
         custom_id = "null" if line.custom_id is None else quote(line.custom_id)
