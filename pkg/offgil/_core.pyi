@@ -83,7 +83,9 @@ class CancelToken:
     """
     Ends requests from another thread.
 
-    Give one token to any number of requests as ``cancel=``; cancel() ends them all with Cancelled, also those that wait for a connection or for their next attempt, and every later request that is given the token.  A token cannot be reset.
+    Give one token to any number of requests as ``cancel=``; cancel() ends them all with Cancelled,
+    also those that wait for a connection or for their next attempt, and every later request that is
+    given the token.  A token cannot be reset.
 
     Thread-safety: safe on shared objects.
     """

@@ -228,13 +228,13 @@ void bind_net(nb::module_ &m) {
         .def_ro("protocols", &net::LibcurlInfo::protocols);
     m.def("libcurl_info", &net::libcurl_info, "Read the run-time libcurl's version and features.");
 
-    nb::class_<PyCancelToken>(m, "CancelToken",
-                              "Ends requests from another thread.\n\nGive one token to any number of "
-                              "requests as ``cancel=``; cancel() ends "
-                              "them all with Cancelled, also those that wait for a connection or for their "
-                              "next attempt, and every later "
-                              "request that is given the token.  A token cannot be reset.\n\nThread-safety: "
-                              "safe on shared objects.")
+    nb::class_<PyCancelToken>(
+        m, "CancelToken",
+        "Ends requests from another thread.\n\n"
+        "Give one token to any number of requests as ``cancel=``; cancel() ends them all with Cancelled,\n"
+        "also those that wait for a connection or for their next attempt, and every later request that is\n"
+        "given the token.  A token cannot be reset.\n\n"
+        "Thread-safety: safe on shared objects.")
         .def(nb::init<>())
         .def("cancel", &PyCancelToken::cancel, "End every request that has this token.  Idempotent.")
         .def_prop_ro(

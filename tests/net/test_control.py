@@ -28,6 +28,18 @@ class Stalls:
             peer.answer()
 
 
+def until_cancelled(client, token):
+    """Hold a connection, on a thread of its own, until the token is cancelled."""
+
+    def hold():
+        with pytest.raises(offgil.Cancelled):
+            client.get("/stall", cancel=token)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    return holder
+
+
 def test_the_deadline_bounds_a_body_that_keeps_coming(serve):
     def script(peer, _):
         peer.read_request()
@@ -67,8 +79,7 @@ def test_max_connections_makes_others_wait_and_lets_them_go_on(serve):
     server = serve(script)
     token = CancelToken()
     with Client(base_url=server.url, max_connections=1, timeout=Timeout(pool=None)) as client:
-        holder = threading.Thread(target=lambda: pytest.raises(offgil.Cancelled, client.get, "/stall", cancel=token))
-        holder.start()
+        holder = until_cancelled(client, token)
         script.stalled.acquire()
         with pytest.raises(offgil.PoolTimeout, match="max_connections"):
             client.get("/", timeout=Timeout(pool=0.02))
@@ -275,8 +286,7 @@ def test_a_forked_child_waits_for_its_own_connections_only(serve):
     script = Stalls()
     token = CancelToken()
     client = Client(base_url=serve(script).url, max_connections=1)
-    holder = threading.Thread(target=lambda: pytest.raises(offgil.Cancelled, client.get, "/stall", cancel=token))
-    holder.start()
+    holder = until_cancelled(client, token)
     script.stalled.acquire()
     pid = os.fork()
     if pid == 0:
