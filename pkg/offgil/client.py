@@ -27,6 +27,9 @@ from offgil.timeouts import Limits, Timeout, limits_of
 
 __all__ = ["Batch", "Client"]
 
+#: More than any API answers in one piece, and less than what ends a process when a hostile server sends it.
+MAX_RESPONSE_BYTES = 1 << 30
+
 #: What became of one request of many.
 Outcome = Response | RequestError | InvalidURL
 
@@ -45,6 +48,10 @@ class Client:
         params: query parameters of every request.
         timeout: limits in seconds; see :class:`Timeout`.
         verify: check certificates against the system's authorities; a path names a PEM bundle; ``False`` trusts anyone.
+        max_response_bytes: bound on a decoded body, above which :class:`ResponseTooLarge` is raised; ``None`` for none.
+
+    Raises:
+        ValueError: ``max_response_bytes`` is negative.
 
     Thread-safety: safe on shared objects.
     """
@@ -57,7 +64,10 @@ class Client:
         params: ParamTypes | None = None,
         timeout: Timeout | float | None = Timeout(),  # noqa: B008 (immutable)
         verify: bool | str = True,
+        max_response_bytes: int | None = MAX_RESPONSE_BYTES,
     ) -> None:
+        if max_response_bytes is not None and max_response_bytes < 0:
+            raise ValueError(f"max_response_bytes={max_response_bytes}: must be 0 or more, or None for no bound")
         self._base_url = base_url.rstrip("/")
         self._params = encode_params(params)
         self._limits = limits_of(timeout)
@@ -67,7 +77,7 @@ class Client:
             if name.lower() not in given:
                 defaults.append((name, value))
         ca_file = verify if isinstance(verify, str) else ""
-        self._core = _core.Client(defaults, bool(verify), ca_file, Response)
+        self._core = _core.Client(defaults, bool(verify), ca_file, Response, max_response_bytes)
 
     def _encode(
         self,

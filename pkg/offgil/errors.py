@@ -25,6 +25,7 @@ Network errors carry httpx's names and nesting, so that code written for httpx r
     │   │   │   ├── ProxyError
     │   │   │   └── UnsupportedProtocol
     │   │   ├── DecodingError
+    │   │   ├── ResponseTooLarge
     │   │   └── TooManyRedirects
     │   └── HTTPStatusError
     ├── InvalidURL              (also ValueError)
@@ -70,6 +71,7 @@ __all__ = [
     "ReadTimeout",
     "RemoteProtocolError",
     "RequestError",
+    "ResponseTooLarge",
     "StoreCorrupted",
     "StoreError",
     "StoreFull",
@@ -166,6 +168,10 @@ class UnsupportedProtocol(TransportError):
 
 class DecodingError(RequestError):
     """The body's Content-Encoding does not match its bytes."""
+
+
+class ResponseTooLarge(RequestError):
+    """The answer's header, or its decoded body, exceeds the client's bounds."""
 
 
 class TooManyRedirects(RequestError):

@@ -1,5 +1,6 @@
 // Binding of src_cpp/net: convert, detach once, call, attach once, convert.
 #include <curl/curl.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -50,7 +51,7 @@ net::Request request_of(nb::str method, nb::str url, nb::handle headers, nb::han
     net::Request request;
     request.method = utf8_of(method);
     request.url = utf8_of(url);
-    if (!net::valid_method(request.method))
+    if (!net::is_token(request.method))
         throw NetException({net::ErrorKind::local_protocol, "a method must be a token; nothing was sent"});
     if (!net::valid_url_bytes(request.url))
         throw NetException(
@@ -79,8 +80,10 @@ net::Request request_of(nb::str method, nb::str url, nb::handle headers, nb::han
 ///
 /// Locking: `client` locks by itself; `response_type` never changes.
 struct PyClient {
-    PyClient(nb::handle default_headers, bool verify, std::string ca_file, nb::object type)
-        : client({headers_of(default_headers), verify, std::move(ca_file), nullptr}),
+    PyClient(nb::handle default_headers, bool verify, std::string ca_file, nb::object type,
+             std::optional<std::size_t> max_response_bytes)
+        : client({headers_of(default_headers), verify, std::move(ca_file), nullptr,
+                  max_response_bytes.value_or(net::kUnbounded)}),
           response_type(std::move(type)) {}
 
     nb::object request(nb::str method, nb::str url, nb::handle headers, nb::handle body, nb::tuple limits) {
@@ -190,10 +193,10 @@ void bind_net(nb::module_ &m) {
     m.def("libcurl_info", &net::libcurl_info, "Read the run-time libcurl's version and features.");
 
     nb::class_<PyClient>(m, "Client", "Connections and defaults behind offgil.Client.")
-        .def(nb::init<nb::handle, bool, std::string, nb::object>(), "default_headers"_a, "verify"_a,
-             "ca_file"_a, "response_type"_a,
+        .def(nb::init<nb::handle, bool, std::string, nb::object, std::optional<std::size_t>>(),
+             "default_headers"_a, "verify"_a, "ca_file"_a, "response_type"_a, "max_response_bytes"_a.none(),
              nb::sig("def __init__(self, default_headers: list[tuple[str, str]], verify: bool, ca_file: str, "
-                     "response_type: type[Response]) -> None"))
+                     "response_type: type[Response], max_response_bytes: int | None) -> None"))
         .def("request", &PyClient::request, "method"_a, "url"_a, "headers"_a.none(), "body"_a.none(),
              "limits"_a,
              nb::sig(

@@ -19,6 +19,7 @@ enum class ErrorKind : std::uint8_t {
     proxy,
     unsupported_protocol,
     decoding,
+    response_too_large,
     invalid_url,
     closed,       ///< the client was closed before or during the call
     interrupted,  ///< the interrupt hook said so; the binding knows why

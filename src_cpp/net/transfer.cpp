@@ -41,9 +41,24 @@ void set(CURL *easy, CURLoption option, Value value) {
     if (curl_easy_setopt(easy, option, value) == CURLE_OUT_OF_MEMORY) throw std::bad_alloc();
 }
 
+// curl/curl#11103: before 8.1, a handle's second answer whose header begins with a folded line writes to
+// freed memory of the first one.  Any server can do that, so a handle serves only once there; a fresh one
+// costs 2 us.
+bool stale_header_pointer() {
+    static const bool affected = curl_version_info(CURLVERSION_NOW)->version_num < 0x080101;
+    return affected;
+}
+
 }  // namespace
 
-Transfer::Transfer(const Config &config, SocketSet &sockets) : config_(config), easy_(curl_easy_init()) {
+Transfer::Transfer(const Config &config, SocketSet &sockets) : config_(config), sockets_(sockets) {
+    make_handle();
+}
+
+void Transfer::make_handle() {
+    const Config &config = config_;
+    SocketSet &sockets = sockets_;
+    easy_.reset(curl_easy_init());
     CURL *easy = easy_.get();
     if (!easy) throw std::bad_alloc();
     set(easy, CURLOPT_NOSIGNAL, 1L);
@@ -75,7 +90,16 @@ Transfer::Transfer(const Config &config, SocketSet &sockets) : config_(config), 
     }
 }
 
+void Transfer::renew_handle() {
+    void *owner = nullptr;
+    curl_easy_getinfo(easy(), CURLINFO_PRIVATE, &owner);
+    make_handle();
+    set(easy(), CURLOPT_PRIVATE, owner);
+}
+
 void Transfer::begin(const Request &request, Nanos now) {
+    if (used_ && stale_header_pointer()) renew_handle();
+    used_ = true;
     request_ = &request;
     response_ = Response{};
     phase_ = Phase::connecting;
@@ -83,7 +107,11 @@ void Transfer::begin(const Request &request, Nanos now) {
     uploaded_ = 0;
     attempts_ = 0;
     body_started_ = replay_refused_ = out_of_memory_ = false;
+    refusal_ = Refusal::none;
+    header_bytes_ = 0;
+    heads_ = 0;
     detail_[0] = '\0';
+    set(easy(), CURLOPT_FORBID_REUSE, 0L);
     set(easy(), CURLOPT_URL, request.url.c_str());
     set_method();
     set_headers();
@@ -152,11 +180,14 @@ void Transfer::set_headers() {
 
 std::size_t Transfer::on_header(char *data, std::size_t size, std::size_t count, void *self) {
     auto *transfer = static_cast<Transfer *>(self);
-    transfer->active_ = monotonic_now();
     transfer->phase_ = Phase::receiving;
-    // Lines after the body are trailers.
-    if (!transfer->body_started_) transfer->response_.headers.add_line({data, size * count});
-    return size * count;
+    try {
+        transfer->refusal_ = transfer->judge_header_line({data, size * count});
+    } catch (const std::bad_alloc &) {
+        transfer->out_of_memory_ = true;
+        return 0;
+    }
+    return transfer->refusal_ == Refusal::none ? size * count : 0;
 }
 
 std::size_t Transfer::on_body(char *data, std::size_t size, std::size_t count, void *self) {
@@ -168,12 +199,17 @@ std::size_t Transfer::on_body(char *data, std::size_t size, std::size_t count, v
         transfer->body_started_ = true;
         curl_off_t announced = -1;
         curl_easy_getinfo(transfer->easy(), CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &announced);
-        if (announced > 0 &&
-            !body.reserve(static_cast<std::size_t>(std::min(announced, kLargestReservation)))) {
+        if (announced > 0 && static_cast<std::size_t>(announced) > transfer->config_.max_response_bytes)
+            transfer->refusal_ = Refusal::long_body;
+        else if (announced > 0 &&
+                 !body.reserve(static_cast<std::size_t>(std::min(announced, kLargestReservation)))) {
             transfer->out_of_memory_ = true;
             return 0;
         }
     }
+    // After decoding: a small answer may unpack to a very large one.
+    if (bytes > transfer->config_.max_response_bytes - body.size()) transfer->refusal_ = Refusal::long_body;
+    if (transfer->refusal_ != Refusal::none) return 0;
     if (!body.append(data, bytes)) {
         transfer->out_of_memory_ = true;
         return 0;
@@ -276,7 +312,12 @@ Error Transfer::classify(CURLcode code) const {
             ErrorKind::remote_protocol,
             "the server closed the connection without an answer; the request was not sent again because it "
             "may have been carried out");
-    if (out_of_memory_) return error(ErrorKind::read, "not enough memory for the body of the answer");
+    if (out_of_memory_) return error(ErrorKind::read, "not enough memory for the answer");
+    if (refusal_ != Refusal::none) return refusal_error(refusal_);
+    // What libcurl says to a header line above 100 KiB (100 is CURLE_TOO_LARGE, of 8.6 and newer).
+    if ((code == CURLE_OUT_OF_MEMORY || static_cast<int>(code) == 100) && phase_ == Phase::receiving &&
+        !response_.headers.complete())
+        return refusal_error(Refusal::long_line);
     switch (code) {
         case CURLE_URL_MALFORMAT:
             return error(ErrorKind::invalid_url, what);
@@ -290,8 +331,20 @@ Error Transfer::classify(CURLcode code) const {
             return error(ErrorKind::proxy, what);
         case CURLE_SEND_ERROR:
             return error(ErrorKind::write, what);
-        case CURLE_RECV_ERROR:
-            return error(ErrorKind::read, what);
+        case CURLE_RECV_ERROR: {
+            // The same code means bad chunks; only the text tells who failed: the socket, TLS or the server.
+            bool of_connection = !detail_[0] || what.starts_with("Recv failure") ||
+                                 what.find("SSL") != std::string_view::npos ||
+                                 what.find("TLS") != std::string_view::npos;
+            return error(of_connection ? ErrorKind::read : ErrorKind::remote_protocol, what);
+        }
+        case CURLE_WRITE_ERROR:
+            // The callbacks' own refusals were dealt with, so it was the decoder.
+            return error(ErrorKind::decoding, "the body goes on after the end of its compressed data");
+        case CURLE_BAD_FUNCTION_ARGUMENT:
+            // A folded line with nothing above it, or a trailer that is none.
+            if (phase_ != Phase::receiving) break;
+            return refusal_error(Refusal::malformed_header);
         case CURLE_GOT_NOTHING:
             return error(ErrorKind::remote_protocol, "the server closed the connection without an answer");
         case CURLE_PARTIAL_FILE:
