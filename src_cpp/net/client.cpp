@@ -11,6 +11,10 @@ namespace {
 class Added {
   public:
     Added(CURLM *multi, CURL *easy) : multi_(multi), easy_(easy) { curl_multi_add_handle(multi, easy); }
+    void again() {
+        curl_multi_remove_handle(multi_, easy_);
+        curl_multi_add_handle(multi_, easy_);
+    }
     ~Added() { curl_multi_remove_handle(multi_, easy_); }
     Added(const Added &) = delete;
     Added &operator=(const Added &) = delete;
@@ -35,6 +39,10 @@ Result drive(Slot &slot, const Request &request, const Interrupt &interrupt) {
         if (running == 0) {
             int left = 0;
             CURLMsg *message = curl_multi_info_read(slot.multi.handle(), &left);
+            if (transfer.wants_restart(now)) {
+                added.again();
+                continue;
+            }
             return transfer.finish(message ? message->data.result : CURLE_RECV_ERROR, now);
         }
         if (slot.multi.cancelled()) return closed_error(request);

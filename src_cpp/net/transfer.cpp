@@ -41,12 +41,13 @@ void set(CURL *easy, CURLoption option, Value value) {
     if (curl_easy_setopt(easy, option, value) == CURLE_OUT_OF_MEMORY) throw std::bad_alloc();
 }
 
-// curl/curl#11103: before 8.1, a handle's second answer whose header begins with a folded line writes to
-// freed memory of the first one.  Any server can do that, so a handle serves only once there; a fresh one
-// costs 2 us.
-bool stale_header_pointer() {
-    static const bool affected = curl_version_info(CURLVERSION_NOW)->version_num < 0x080101;
-    return affected;
+// Any server can make use of two faults of libcurl before 8.1.  A handle's second answer whose header begins
+// with a folded line writes to freed memory of the first one (curl/curl#11103): so a handle serves once; a
+// fresh one costs 2 us.  And what a server sends unasked on a kept connection becomes the answer to the next
+// request: so such a connection is given up before that is sent.
+bool old_libcurl() {
+    static const bool old = curl_version_info(CURLVERSION_NOW)->version_num < 0x080101;
+    return old;
 }
 
 }  // namespace
@@ -98,7 +99,7 @@ void Transfer::renew_handle() {
 }
 
 void Transfer::begin(const Request &request, Nanos now) {
-    if (used_ && stale_header_pointer()) renew_handle();
+    if (used_ && old_libcurl()) renew_handle();
     used_ = true;
     request_ = &request;
     response_ = Response{};
@@ -106,7 +107,7 @@ void Transfer::begin(const Request &request, Nanos now) {
     started_ = active_ = now;
     uploaded_ = 0;
     attempts_ = 0;
-    body_started_ = replay_refused_ = out_of_memory_ = false;
+    body_started_ = replay_refused_ = unclean_ = out_of_memory_ = false;
     refusal_ = Refusal::none;
     header_bytes_ = 0;
     heads_ = 0;
@@ -217,8 +218,12 @@ std::size_t Transfer::on_body(char *data, std::size_t size, std::size_t count, v
     return bytes;
 }
 
-int Transfer::on_request_ready(void *self, char *, char *, int, int) {
+int Transfer::on_request_ready(void *self, char *, char *, int, int local_port) {
     auto *transfer = static_cast<Transfer *>(self);
+    if (old_libcurl() && transfer->sockets_.bytes_wait(local_port)) {
+        transfer->unclean_ = true;
+        return CURL_PREREQFUNC_ABORT;
+    }
     int allowed = idempotent(transfer->request_->method) ? 2 : 1;
     if (++transfer->attempts_ > allowed) {
         transfer->replay_refused_ = true;
@@ -235,6 +240,19 @@ CURLcode Transfer::on_ssl_context(CURL *, void *ssl_context, void *self) {
     if (!store) return CURLE_SSL_CACERT_BADFILE;
     SSL_CTX_set1_cert_store(static_cast<SSL_CTX *>(ssl_context), store);
     return CURLE_OK;
+}
+
+bool Transfer::wants_restart(Nanos now) {
+    if (!unclean_) return false;
+    unclean_ = false;
+    phase_ = Phase::connecting;
+    active_ = now;
+    return true;
+}
+
+Nanos Transfer::shortest_limit() const {
+    const Timeouts &limits = request_->timeouts;
+    return std::min({limits.connect, limits.read, limits.write});
 }
 
 Nanos Transfer::deadline(Nanos now) {
@@ -280,14 +298,22 @@ Error Transfer::timeout_error() const {
 
 Result Transfer::finish(CURLcode code, Nanos now) {
     if (code != CURLE_OK) return classify(code);
+    long status = 0, version = 0;
+    curl_easy_getinfo(easy(), CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(easy(), CURLINFO_HTTP_VERSION, &version);
+    if (old_libcurl()) {
+        long port = 0;
+        curl_socket_t socket = CURL_SOCKET_BAD;
+        curl_easy_getinfo(easy(), CURLINFO_LOCAL_PORT, &port);
+        curl_easy_getinfo(easy(), CURLINFO_ACTIVESOCKET, &socket);  // bad if it was not kept
+        // HTTP/2 frames may come at any time, and name their request.
+        if (version == CURL_HTTP_VERSION_1_1) sockets_.keep(static_cast<int>(port), socket);
+    }
     // libcurl is content with a head that just stops.
     if (!response_.headers.complete())
         return error(ErrorKind::remote_protocol, "the server closed the connection within the header");
     response_.elapsed = now - started_;
     response_.url = request_->url;
-    long status = 0, version = 0;
-    curl_easy_getinfo(easy(), CURLINFO_RESPONSE_CODE, &status);
-    curl_easy_getinfo(easy(), CURLINFO_HTTP_VERSION, &version);
     response_.status = static_cast<int>(status);
     switch (version) {
         case CURL_HTTP_VERSION_1_0:

@@ -37,6 +37,13 @@ class Transfer {
     /// When this transfer is overdue unless something happens before; `now` is the time of this turn.
     Nanos deadline(Nanos now);
 
+    /// No deadline() can be earlier than this long from now, whatever phase comes next.
+    Nanos shortest_limit() const;
+
+    /// After libcurl's verdict: whether nothing was sent because the connection was not clean.  Then the
+    /// owner adds the handle to its multi handle once more instead of calling finish().
+    bool wants_restart(Nanos now);
+
     /// Turns libcurl's verdict into a response or an error.  Allowed once after begin().
     Result finish(CURLcode code, Nanos now);
 
@@ -97,6 +104,7 @@ class Transfer {
     bool used_ = false;        ///< the handle ran a request
     bool body_started_ = false;
     bool replay_refused_ = false;
+    bool unclean_ = false;  ///< bytes waited on a reused connection
     bool out_of_memory_ = false;
     Refusal refusal_ = Refusal::none;  ///< why a callback ended the transfer
     std::size_t header_bytes_ = 0;     ///< of all heads and the trailers
