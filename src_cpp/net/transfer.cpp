@@ -307,7 +307,7 @@ Result Transfer::finish(CURLcode code, Nanos now) {
         curl_easy_getinfo(easy(), CURLINFO_LOCAL_PORT, &port);
         curl_easy_getinfo(easy(), CURLINFO_ACTIVESOCKET, &socket);  // bad if it was not kept
         // HTTP/2 frames may come at any time, and name their request.
-        if (version == CURL_HTTP_VERSION_1_1) sockets_.keep(static_cast<int>(port), socket);
+        if (version < CURL_HTTP_VERSION_2_0) sockets_.keep(static_cast<int>(port), socket);
     }
     // libcurl is content with a head that just stops.
     if (!response_.headers.complete())
