@@ -162,7 +162,7 @@ SCENARIOS: dict[str, Scenario] = {
     "trailers": whole(CHUNKED + b"2\r\nok\r\n0\r\nX-Late: 1\r\n\r\n", b"ok"),
     "trailers-of-an-empty-body": whole(CHUNKED + b"0\r\nX-Late: 1\r\n\r\n", b""),
     "trailers-of-1-MiB": whole(CHUNKED + b"2\r\nok\r\n0\r\n" + b"X: 0123456789abcdef\r\n" * 50_000, TOO_LARGE),
-    "trailer-line-of-1-MiB": whole(CHUNKED + b"2\r\nok\r\n0\r\nX: " + b"v" * (1 << 20), PROTOCOL),
+    "trailer-line-of-1-MiB": whole(CHUNKED + b"2\r\nok\r\n0\r\nX: " + b"v" * (1 << 20), TOO_LARGE),
     "unknown-transfer-coding": whole(OK + b"Transfer-Encoding: nonsense\r\n\r\nok", DECODING),
     # Content codings
     "not-gzip": whole(coded(b"gzip", b"not compressed"), DECODING),

@@ -63,7 +63,8 @@ Error Transfer::refusal_error(Refusal refusal) const {
             return error(ErrorKind::response_too_large, "the answer's header and trailers exceed " +
                                                             std::to_string(kMaxHeaderBytes) + " bytes");
         case Refusal::long_line:
-            return error(ErrorKind::response_too_large, "the answer's header has a line above 100 KiB");
+            return error(ErrorKind::response_too_large,
+                         "the answer's header has a line above 100 KiB, or too many fields");
         case Refusal::long_body:
             return error(ErrorKind::response_too_large, "the decoded body exceeds max_response_bytes, " +
                                                             std::to_string(config_.max_response_bytes) +

@@ -72,10 +72,12 @@ HeaderBlock::Line HeaderBlock::add_line(std::string_view line) {
 }
 
 HeaderBlock::Line HeaderBlock::add_status(std::string_view line) {
-    // "HTTP/1.1 404 Not Found": the reason is what follows the second space, and may be missing.
-    std::size_t space = line.find(' ');
-    space = space == std::string_view::npos ? space : line.find(' ', space + 1);
-    bytes_ = space == std::string_view::npos ? std::string_view{} : trim(line.substr(space));
+    // "HTTP/1.1 404 Not Found": three digits, and a reason that may be missing.
+    std::string_view rest = trim(line.substr(std::min(line.find(' '), line.size())));
+    std::string_view status = rest.substr(0, rest.find(' '));
+    auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
+    if (status.size() != 3 || !std::ranges::all_of(status, is_digit)) return Line::malformed;
+    bytes_ = trim(rest.substr(3));
     reason_size_ = size32(bytes_);
     fields_.clear();
     state_ = State::open;

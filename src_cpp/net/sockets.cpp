@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 
 namespace offgil::net {
 
@@ -93,11 +94,13 @@ void SocketSet::keep(int local_port, curl_socket_t socket) {
     if (open_.contains(socket)) kept_[local_port] = socket;
 }
 
-bool SocketSet::bytes_wait(int local_port) {
+bool SocketSet::spoilt(int local_port) {
     std::lock_guard lock(mutex_);
     auto kept = kept_.find(local_port);
+    if (kept == kept_.end()) return false;
     char byte = 0;
-    return kept != kept_.end() && ::recv(kept->second, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+    return ::recv(kept->second, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 ||
+           (errno != EAGAIN && errno != EWOULDBLOCK);
 }
 
 curl_socket_t SocketSet::on_open(void *self, curlsocktype, curl_sockaddr *address) {

@@ -32,8 +32,9 @@ class SocketSet {
     /// Remembers the socket of a connection that is kept, by its local port; CURL_SOCKET_BAD is ignored.
     void keep(int local_port, curl_socket_t socket);
 
-    /// Whether bytes wait that nobody asked for, on the kept connection of that port, if there is one.
-    bool bytes_wait(int local_port);
+    /// Whether the kept connection of that port, if there is one, was closed by the server meanwhile, or has
+    /// bytes waiting that nobody asked for.
+    bool spoilt(int local_port);
 
   private:
     friend struct ForkHandlers;

@@ -41,13 +41,12 @@ void set(CURL *easy, CURLoption option, Value value) {
     if (curl_easy_setopt(easy, option, value) == CURLE_OUT_OF_MEMORY) throw std::bad_alloc();
 }
 
-// Any server can make use of two faults of libcurl before 8.1.  A handle's second answer whose header begins
-// with a folded line writes to freed memory of the first one (curl/curl#11103): so a handle serves once; a
-// fresh one costs 2 us.  And what a server sends unasked on a kept connection becomes the answer to the next
-// request: so such a connection is given up before that is sent.
-bool old_libcurl() {
-    static const bool old = curl_version_info(CURLVERSION_NOW)->version_num < 0x080101;
-    return old;
+// curl/curl#11103: before 8.1, a handle's second answer whose header begins with a folded line writes to
+// freed memory of the first one.  Any server can do that, so a handle serves only once there; a fresh one
+// costs 2 us.
+bool stale_header_pointer() {
+    static const bool affected = curl_version_info(CURLVERSION_NOW)->version_num < 0x080101;
+    return affected;
 }
 
 }  // namespace
@@ -99,7 +98,7 @@ void Transfer::renew_handle() {
 }
 
 void Transfer::begin(const Request &request, Nanos now) {
-    if (used_ && old_libcurl()) renew_handle();
+    if (used_ && stale_header_pointer()) renew_handle();
     used_ = true;
     request_ = &request;
     response_ = Response{};
@@ -220,7 +219,7 @@ std::size_t Transfer::on_body(char *data, std::size_t size, std::size_t count, v
 
 int Transfer::on_request_ready(void *self, char *, char *, int, int local_port) {
     auto *transfer = static_cast<Transfer *>(self);
-    if (old_libcurl() && transfer->sockets_.bytes_wait(local_port)) {
+    if (transfer->sockets_.spoilt(local_port)) {
         transfer->unclean_ = true;
         return CURL_PREREQFUNC_ABORT;
     }
@@ -301,13 +300,14 @@ Result Transfer::finish(CURLcode code, Nanos now) {
     long status = 0, version = 0;
     curl_easy_getinfo(easy(), CURLINFO_RESPONSE_CODE, &status);
     curl_easy_getinfo(easy(), CURLINFO_HTTP_VERSION, &version);
-    if (old_libcurl()) {
+    // For on_request_ready: libcurl would take bytes that come unasked on a kept connection for the next
+    // request's answer.  (HTTP/2 frames may come at any time, and name their request.)
+    if (version < CURL_HTTP_VERSION_2_0) {
         long port = 0;
         curl_socket_t socket = CURL_SOCKET_BAD;
         curl_easy_getinfo(easy(), CURLINFO_LOCAL_PORT, &port);
         curl_easy_getinfo(easy(), CURLINFO_ACTIVESOCKET, &socket);  // bad if it was not kept
-        // HTTP/2 frames may come at any time, and name their request.
-        if (version < CURL_HTTP_VERSION_2_0) sockets_.keep(static_cast<int>(port), socket);
+        sockets_.keep(static_cast<int>(port), socket);
     }
     // libcurl is content with a head that just stops.
     if (!response_.headers.complete())
@@ -340,9 +340,11 @@ Error Transfer::classify(CURLcode code) const {
             "may have been carried out");
     if (out_of_memory_) return error(ErrorKind::read, "not enough memory for the answer");
     if (refusal_ != Refusal::none) return refusal_error(refusal_);
-    // What libcurl says to a header line above 100 KiB (100 is CURLE_TOO_LARGE, of 8.6 and newer).
-    if ((code == CURLE_OUT_OF_MEMORY || static_cast<int>(code) == 100) && phase_ == Phase::receiving &&
-        !response_.headers.complete())
+    // How libcurl refuses a long line, in the header or (with another code) among the trailers, or 5000
+    // fields.
+    constexpr int too_large = 100;  // CURLE_TOO_LARGE, since 8.6
+    if (static_cast<int>(code) == too_large ||
+        (phase_ == Phase::receiving && (code == CURLE_OUT_OF_MEMORY || what.starts_with("Out of memory"))))
         return refusal_error(Refusal::long_line);
     switch (code) {
         case CURLE_URL_MALFORMAT:

@@ -104,6 +104,12 @@ TEST_CASE("lines that are not HTTP") {
     CHECK(block.add_line("A: 1\r\n") == Line::malformed);
     CHECK(block.add_line("http/1.1 200 OK\r\n") == Line::malformed);
     CHECK(block.add_line("HTTP/1.1 200 a\rb\r\n") == Line::malformed);
+    for (std::string_view line :
+         {"HTTP/1.1\r\n", "HTTP/1.1 \r\n", "HTTP/1.1 20\r\n", "HTTP/1.1 2000 OK\r\n",
+          "HTTP/1.1 4294967496 OK\r\n", "HTTP/1.1 2x0 OK\r\n", "HTTP/1.1 200OK\r\n"}) {
+        CAPTURE(line);
+        CHECK(block.add_line(line) == Line::malformed);
+    }
     REQUIRE(block.add_line("HTTP/1.1 200 OK\r\n") == Line::status);
     CHECK(block.add_line(" folded\r\n") == Line::malformed);
     for (std::string_view line :

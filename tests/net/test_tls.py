@@ -43,12 +43,14 @@ def authority(tmp_path_factory):
 
 @pytest.fixture
 def serve_tls(serve, authority):
-    """Start a server that shows a certificate of ``authority`` and answers every request; returns its URL."""
+    """Start a server that shows a certificate of ``authority`` and answers every request."""
 
     def start(certificate):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(authority / certificate, authority / "server.key")
-        return serve(functools.partial(tls_script, context)).url.replace("http://", "https://")
+        server = serve(functools.partial(tls_script, context))
+        server.url = server.url.replace("http://", "https://")
+        return server
 
     return start
 
@@ -56,13 +58,13 @@ def serve_tls(serve, authority):
 @pytest.fixture
 def tls_server(serve_tls):
     """The URL of a server whose certificate is in order."""
-    return serve_tls("server.pem")
+    return serve_tls("server.pem").url
 
 
 @pytest.mark.parametrize(("certificate", "reason"), [("expired.pem", "expired"), ("self-signed.pem", "self.signed")])
 @pytest.mark.parametrize("many", [False, True])
 def test_a_certificate_in_disorder_is_refused(serve_tls, authority, certificate, reason, many):
-    url = serve_tls(certificate)
+    url = serve_tls(certificate).url
     with offgil.Client(verify=str(authority / "ca.pem")) as client:
         for _ in range(2):  # what failed once is not trusted the second time
             if many:
@@ -72,7 +74,15 @@ def test_a_certificate_in_disorder_is_refused(serve_tls, authority, certificate,
             else:
                 with pytest.raises(offgil.ConnectError, match=reason):
                     client.get(url)
-        assert client.get(serve_tls("server.pem")).content == b"ok"
+        assert client.get(serve_tls("server.pem").url).content == b"ok"
+
+
+def test_session_tickets_do_not_spoil_a_kept_connection(serve_tls, authority):
+    server = serve_tls("server.pem")
+    with offgil.Client(verify=str(authority / "ca.pem")) as client:
+        for _ in range(5):
+            client.get(server.url)
+    assert server.connections == 1
 
 
 def test_an_unknown_authority_is_refused(tls_server):
