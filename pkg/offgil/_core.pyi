@@ -81,7 +81,12 @@ class Client:
     """Connections and defaults behind offgil.Client."""
 
     def __init__(
-        self, default_headers: list[tuple[str, str]], verify: bool, ca_file: str, response_type: type[Response]
+        self,
+        default_headers: list[tuple[str, str]],
+        verify: bool,
+        ca_file: str,
+        response_type: type[Response],
+        max_response_bytes: int | None,
     ) -> None: ...
     def request(
         self,

@@ -99,8 +99,7 @@ bool SocketSet::spoilt(int local_port) {
     auto kept = kept_.find(local_port);
     if (kept == kept_.end()) return false;
     char byte = 0;
-    return ::recv(kept->second, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 ||
-           (errno != EAGAIN && errno != EWOULDBLOCK);
+    return ::recv(kept->second, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN;
 }
 
 curl_socket_t SocketSet::on_open(void *self, curlsocktype, curl_sockaddr *address) {
