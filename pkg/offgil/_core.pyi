@@ -109,6 +109,7 @@ class Client:
         response_type: type[Response],
         max_connections: int | None,
         max_keepalive: int,
+        max_response_bytes: int | None,
     ) -> None: ...
     def request(
         self,

@@ -33,6 +33,9 @@ from offgil.timeouts import Timeout, check_seconds, limits_of
 
 __all__ = ["Batch", "Client"]
 
+#: More than any API answers in one piece, and less than what ends a process when a hostile server sends it.
+MAX_RESPONSE_BYTES = 1 << 30
+
 #: What became of one request of many.
 Outcome = Response | RequestError | InvalidURL
 
@@ -62,6 +65,10 @@ class Client:
             and makes room.  :meth:`map` and :meth:`batch` have bounds of their own.
         max_keepalive: idle connections kept.
         verify: check certificates against the system's authorities; a path names a PEM bundle; ``False`` trusts anyone.
+        max_response_bytes: bound on a decoded body, above which :class:`ResponseTooLarge` is raised; ``None`` for none.
+
+    Raises:
+        ValueError: ``max_response_bytes`` is negative.
 
     Thread-safety: safe on shared objects.
     """
@@ -78,7 +85,10 @@ class Client:
         max_connections: int | None = None,
         max_keepalive: int = 256,
         verify: bool | str = True,
+        max_response_bytes: int | None = MAX_RESPONSE_BYTES,
     ) -> None:
+        if max_response_bytes is not None and max_response_bytes < 0:
+            raise ValueError(f"max_response_bytes={max_response_bytes}: must be 0 or more, or None for no bound")
         if max_connections is not None and max_connections < 1:
             raise ValueError(f"max_connections={max_connections}: must be at least 1, or None for no limit")
         if max_keepalive < 0:
@@ -94,6 +104,7 @@ class Client:
             "max_connections": max_connections,
             "max_keepalive": max_keepalive,
             "verify": verify,
+            "max_response_bytes": max_response_bytes,
         }
         self._base_url = base_url.rstrip("/")
         self._params = encode_params(params)
@@ -108,7 +119,9 @@ class Client:
             if name.lower() not in given:
                 defaults.append((name, value))
         ca_file = verify if isinstance(verify, str) else ""
-        self._core = _core.Client(defaults, bool(verify), ca_file, Response, max_connections, max_keepalive)
+        self._core = _core.Client(
+            defaults, bool(verify), ca_file, Response, max_connections, max_keepalive, max_response_bytes
+        )
 
     def _encode(
         self,

@@ -27,6 +27,7 @@ Network errors carry httpx's names and nesting, so that code written for httpx r
     │   │   │   └── UnsupportedProtocol
     │   │   ├── Cancelled
     │   │   ├── DecodingError
+    │   │   ├── ResponseTooLarge
     │   │   └── TooManyRedirects
     │   └── HTTPStatusError
     ├── InvalidURL              (also ValueError)
@@ -78,6 +79,7 @@ __all__ = [
     "ReadTimeout",
     "RemoteProtocolError",
     "RequestError",
+    "ResponseTooLarge",
     "StoreCorrupted",
     "StoreError",
     "StoreFull",
@@ -185,6 +187,10 @@ class Cancelled(RequestError):
 
 class DecodingError(RequestError):
     """The body's Content-Encoding does not match its bytes."""
+
+
+class ResponseTooLarge(RequestError):
+    """The answer's header, or its decoded body, exceeds the client's bounds."""
 
 
 class TooManyRedirects(RequestError):

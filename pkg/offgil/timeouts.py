@@ -15,6 +15,7 @@ class Timeout:
     """Limits in seconds for each phase of a request; ``None`` is no limit.
 
     ``read`` and ``write`` bound inactivity, not the whole phase: a long answer that keeps coming is never cut off.
+    A header is different: what drips in line by line must be complete within ``read`` of its first line.
 
     Attributes:
         connect: name look-up, TCP and TLS together.

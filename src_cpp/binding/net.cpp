@@ -55,7 +55,7 @@ net::Request request_of(nb::str method, nb::str url, nb::handle headers, nb::han
     net::Request request;
     request.method = utf8_of(method);
     request.url = utf8_of(url);
-    if (!net::valid_method(request.method))
+    if (!net::is_token(request.method))
         throw NetException({net::ErrorKind::local_protocol, "a method must be a token; nothing was sent"});
     if (!net::valid_url_bytes(request.url))
         throw NetException(
@@ -89,9 +89,10 @@ namespace {
 /// Locking: `client` locks by itself; `response_type` never changes.
 struct PyClient {
     PyClient(nb::handle default_headers, bool verify, std::string ca_file, nb::object type,
-             std::optional<std::size_t> max_connections, std::size_t max_keepalive)
-        : client({headers_of(default_headers), max_connections.value_or(SIZE_MAX), max_keepalive, verify,
-                  std::move(ca_file), nullptr}),
+             std::optional<std::size_t> max_connections, std::size_t max_keepalive,
+             std::optional<std::size_t> max_response_bytes)
+        : client({headers_of(default_headers), max_connections.value_or(net::kUnbounded), max_keepalive, verify,
+                  std::move(ca_file), nullptr, max_response_bytes.value_or(net::kUnbounded)}),
           response_type(std::move(type)) {}
 
     nb::object request(nb::str method, nb::str url, nb::handle headers, nb::handle body, nb::tuple limits,
@@ -242,12 +243,14 @@ void bind_net(nb::module_ &m) {
             "Whether cancel() was called.");
 
     nb::class_<PyClient>(m, "Client", "Connections and defaults behind offgil.Client.")
-        .def(nb::init<nb::handle, bool, std::string, nb::object, std::optional<std::size_t>, std::size_t>(),
+        .def(nb::init<nb::handle, bool, std::string, nb::object, std::optional<std::size_t>, std::size_t,
+                      std::optional<std::size_t>>(),
              "default_headers"_a, "verify"_a, "ca_file"_a, "response_type"_a, "max_connections"_a.none(),
-             "max_keepalive"_a,
+             "max_keepalive"_a, "max_response_bytes"_a.none(),
              nb::sig(
                  "def __init__(self, default_headers: list[tuple[str, str]], verify: bool, ca_file: str, "
-                 "response_type: type[Response], max_connections: int | None, max_keepalive: int) -> None"))
+                 "response_type: type[Response], max_connections: int | None, max_keepalive: int, "
+                 "max_response_bytes: int | None) -> None"))
         .def("request", &PyClient::request, "method"_a, "url"_a, "headers"_a.none(), "body"_a.none(),
              "limits"_a, "cancel"_a.none(),
              nb::sig("def request(self, method: str, url: str, headers: list[tuple[str, str]] | None, "

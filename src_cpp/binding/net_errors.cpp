@@ -10,7 +10,7 @@ namespace {
 constexpr std::array class_names{
     "ConnectError",  "ConnectTimeout",     "ReadError",           "ReadTimeout",      "WriteError",
     "WriteTimeout",  "LocalProtocolError", "RemoteProtocolError", "ProxyError",       "UnsupportedProtocol",
-    "DecodingError", "InvalidURL",         "PoolTimeout",         "DeadlineExceeded", "Cancelled",
+    "DecodingError", "ResponseTooLarge", "InvalidURL",         "PoolTimeout",         "DeadlineExceeded", "Cancelled",
     "Closed",        "StreamClosed",
 };
 static_assert(class_names.size() == static_cast<std::size_t>(net::ErrorKind::interrupted),

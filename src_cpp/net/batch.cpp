@@ -5,6 +5,15 @@
 
 namespace offgil::net {
 
+namespace {
+
+/// A transfer may enter a phase of a shorter limit right after a scan.  Never at once, even if a limit is 0.
+Nanos next_scan(const Transfer &transfer, Nanos now) {
+    return deadline_after(now, std::max(transfer.shortest_limit(), kMillisecond));
+}
+
+}  // namespace
+
 Batch::Batch(Client &client, std::size_t connections)
     : client_(client), pool_(client.pool()), multi_(std::make_unique<Multi>()) {
     curl_multi_setopt(multi_->handle(), CURLMOPT_MAXCONNECTS, static_cast<long>(connections));
@@ -43,7 +52,7 @@ void Batch::add(Request request, std::uint64_t tag) {
     item->transfer.begin(item->request, now, deadline_after(now, item->request.timeouts.total));
     item->link = CancelToken::Link(item->request.cancel, *multi_);
     pool_.counters().begin();
-    scan_at_ = std::min(scan_at_, item->transfer.deadline(now));
+    scan_at_ = std::min({scan_at_, item->transfer.deadline(now), next_scan(item->transfer, now)});
     curl_multi_add_handle(multi_->handle(), item->transfer.easy());
     running_.push_back(std::move(item));
 }
@@ -67,6 +76,11 @@ void Batch::collect(std::vector<Completion> &done, Nanos now) {
         CURLcode code = message->data.result;
         Item *item = nullptr;
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &item);
+        if (item->transfer.wants_restart(now)) {
+            curl_multi_remove_handle(multi_->handle(), item->transfer.easy());
+            curl_multi_add_handle(multi_->handle(), item->transfer.easy());
+            continue;
+        }
         done.push_back({item->tag, item->transfer.finish(code, now)});
         pool_.counters().end(done.back().result, item->transfer.traffic());
         retire(item);
@@ -83,7 +97,7 @@ void Batch::expire(std::vector<Completion> &done, Nanos now) {
             pool_.counters().end(done.back().result, item->transfer.traffic());
             retire(item);
         } else {
-            scan_at_ = std::min(scan_at_, deadline);
+            scan_at_ = std::min({scan_at_, deadline, next_scan(item->transfer, now)});
             ++i;
         }
     }

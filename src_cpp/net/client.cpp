@@ -18,6 +18,11 @@ std::optional<Result> drive(Slot &slot, const Request &request, const CancelToke
         if (running == 0) {
             int left = 0;
             CURLMsg *message = curl_multi_info_read(slot.multi.handle(), &left);
+            if (transfer.wants_restart(now)) {
+                curl_multi_remove_handle(slot.multi.handle(), transfer.easy());
+                curl_multi_add_handle(slot.multi.handle(), transfer.easy());
+                continue;
+            }
             return transfer.finish(message ? message->data.result : CURLE_RECV_ERROR, now);
         }
         if (transfer.yields()) return std::nullopt;

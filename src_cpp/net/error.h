@@ -20,6 +20,7 @@ enum class ErrorKind : std::uint8_t {
     proxy,
     unsupported_protocol,
     decoding,
+    response_too_large,
     invalid_url,
     pool_timeout,   ///< no connection became free in time
     deadline,       ///< the total time is over

@@ -7,6 +7,12 @@ namespace offgil::net {
 
 namespace {
 
+char lower(char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
+}
+
+}  // namespace
+
 bool is_token(std::string_view text) {
     static constexpr std::string_view punctuation = "!#$%&'*+-.^_`|~";
     return !text.empty() && std::ranges::all_of(text, [](char c) {
@@ -15,21 +21,11 @@ bool is_token(std::string_view text) {
     });
 }
 
-char lower(char c) {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
-}
-
-}  // namespace
-
 bool valid_header(std::string_view name, std::string_view value) {
     return is_token(name) && std::ranges::all_of(value, [](char c) {
                auto byte = static_cast<unsigned char>(c);
                return byte == '\t' || (byte >= 0x20 && byte != 0x7f);
            });
-}
-
-bool valid_method(std::string_view method) {
-    return is_token(method);
 }
 
 bool valid_url_bytes(std::string_view url) {

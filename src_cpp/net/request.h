@@ -39,8 +39,8 @@ struct Request {
 /// passes can end a header line early.
 bool valid_header(std::string_view name, std::string_view value);
 
-/// Whether a method is a token.
-bool valid_method(std::string_view method);
+/// Whether a method or a header's name is a token (RFC 9110, section 5.6.2).
+bool is_token(std::string_view text);
 
 /// Whether a URL is printable ASCII without spaces: anything else must be percent-encoded by the caller.
 bool valid_url_bytes(std::string_view url);

@@ -46,33 +46,46 @@ class Body {
     std::size_t capacity_ = 0;
 };
 
-/// The header lines of the final response, without a copy per header.
+/// The header fields of the final response, without a copy per field.  Stricter than libcurl: names are
+/// tokens, values have no CR or NUL, and a folded line is part of the value above it.
 class HeaderBlock {
   public:
-    /// Takes one line as libcurl delivers it.  A status line starts the block anew, so that what stays is the
-    /// last response of a call: 1xx answers and a proxy's CONNECT answer come first.
-    void add_line(std::string_view line);
-    void clear();
+    enum class Line { status, field, end, trailer, malformed };
+
+    /// Takes one line as libcurl delivers it and says what it is; a malformed one is not kept.  A status line
+    /// after the end starts the block anew, so that what stays is the last response of a call: 1xx answers
+    /// come first.  Anything else after the end is a trailer and is not kept either.
+    [[nodiscard]] Line add_line(std::string_view line);
 
     /// Whether the blank line came that ends a block.
-    bool complete() const { return complete_; }
+    bool complete() const { return state_ == State::complete; }
 
     std::size_t count() const { return fields_.size(); }
     std::string_view name(std::size_t i) const;
     std::string_view value(std::size_t i) const;
-    std::string_view reason() const;
+    std::string_view reason() const { return std::string_view(bytes_).substr(0, reason_size_); }
 
     /// The first field of that name, or an empty view.
     std::string_view find(std::string_view name) const;
 
+    /// Whether all Content-Length fields, if any, hold one and the same number (RFC 9112, section 6.3).
+    bool lengths_agree() const;
+
   private:
+    enum class State { empty, open, complete };
+
+    Line add_status(std::string_view line);
+    Line add_field(std::string_view line);
+    Line unfold(std::string_view line);
+
+    // 32 bits are enough for Transfer's bound on the header.
     struct Field {
         std::uint32_t name_at, name_size, value_at, value_size;
     };
-    std::string bytes_;
+    std::string bytes_;  ///< the reason, then each field's name and value
     std::vector<Field> fields_;
-    std::uint32_t reason_at_ = 0, reason_size_ = 0;
-    bool complete_ = false;
+    std::uint32_t reason_size_ = 0;
+    State state_ = State::empty;
 };
 
 /// When each phase was over, in nanoseconds from the start of the transfer; 0 for one that did not happen

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 
 namespace offgil::net {
 
@@ -48,6 +49,7 @@ struct ForkHandlers {
         for (SocketSet *set : registry().sets) {
             for (curl_socket_t socket : set->open_) ::close(socket);
             set->open_.clear();
+            set->kept_.clear();
         }
         registry().generation.fetch_add(1, std::memory_order_relaxed);
         in_parent();
@@ -87,6 +89,19 @@ void SocketSet::watch(CURL *easy) {
     curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, this);
 }
 
+void SocketSet::keep(int local_port, curl_socket_t socket) {
+    std::lock_guard lock(mutex_);
+    if (open_.contains(socket)) kept_[local_port] = socket;
+}
+
+bool SocketSet::spoilt(int local_port) {
+    std::lock_guard lock(mutex_);
+    auto kept = kept_.find(local_port);
+    if (kept == kept_.end()) return false;
+    char byte = 0;
+    return ::recv(kept->second, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN;
+}
+
 curl_socket_t SocketSet::on_open(void *self, curlsocktype, curl_sockaddr *address) {
     auto *set = static_cast<SocketSet *>(self);
     // The lock spans socket(2): a fork between the call and the insertion would hide the socket from the
@@ -101,6 +116,7 @@ int SocketSet::on_close(void *self, curl_socket_t socket) {
     auto *set = static_cast<SocketSet *>(self);
     std::lock_guard lock(set->mutex_);
     set->open_.erase(socket);
+    std::erase_if(set->kept_, [socket](const auto &kept) { return kept.second == socket; });
     return ::close(socket);
 }
 

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <mutex>
+#include <unordered_map>
 #include <unordered_set>
 
 namespace offgil::net {
@@ -16,8 +17,8 @@ std::uint32_t fork_generation();
 
 /// The open sockets of one pool, recorded through libcurl's callbacks.
 ///
-/// Locking: `mutex_` guards `open_`.  It is held for a set operation or a socket(2) call, and by the forking
-/// thread across fork(2), so that the child sees a whole set.
+/// Locking: `mutex_` guards `open_` and `kept_`.  It is held for a set operation or a system call that does
+/// not wait, and by the forking thread across fork(2), so that the child sees a whole set.
 class SocketSet {
   public:
     SocketSet();
@@ -28,6 +29,13 @@ class SocketSet {
     /// Makes libcurl open and close `easy`'s sockets through this set, which must outlive the handle.
     void watch(CURL *easy);
 
+    /// Remembers the socket of a connection that is kept, by its local port; CURL_SOCKET_BAD is ignored.
+    void keep(int local_port, curl_socket_t socket);
+
+    /// Whether the kept connection of that port, if there is one, was closed by the server meanwhile, or has
+    /// bytes waiting that nobody asked for.
+    bool spoilt(int local_port);
+
   private:
     friend struct ForkHandlers;
 
@@ -36,6 +44,8 @@ class SocketSet {
 
     std::mutex mutex_;
     std::unordered_set<curl_socket_t> open_;
+    // Two connections may share a port if their servers differ: then the later one is remembered.
+    std::unordered_map<int, curl_socket_t> kept_;
 };
 
 }  // namespace offgil::net

@@ -48,9 +48,25 @@ void set(CURL *easy, CURLoption option, Value value) {
     if (curl_easy_setopt(easy, option, value) == CURLE_OUT_OF_MEMORY) throw std::bad_alloc();
 }
 
+// curl/curl#11103: before 8.1, a handle's second answer whose header begins with a folded line writes to
+// freed memory of the first one.  Any server can do that, so a handle serves only once there; a fresh one
+// costs 2 us.
+bool stale_header_pointer() {
+    static const bool affected = curl_version_info(CURLVERSION_NOW)->version_num < 0x080101;
+    return affected;
+}
+
 }  // namespace
 
-Transfer::Transfer(const Config &config, SocketSet &sockets) : config_(config), easy_(curl_easy_init()) {
+Transfer::Transfer(const Config &config, SocketSet &sockets) : config_(config), sockets_(sockets) {
+    make_handle();
+}
+
+void Transfer::make_handle() {
+    const Config &config = config_;
+    SocketSet &sockets = sockets_;
+    delivery_ = Delivery::whole;
+    easy_.reset(curl_easy_init());
     CURL *easy = easy_.get();
     if (!easy) throw std::bad_alloc();
     set(easy, CURLOPT_NOSIGNAL, 1L);
@@ -82,7 +98,16 @@ Transfer::Transfer(const Config &config, SocketSet &sockets) : config_(config), 
     }
 }
 
+void Transfer::renew_handle() {
+    void *owner = nullptr;
+    curl_easy_getinfo(easy(), CURLINFO_PRIVATE, &owner);
+    make_handle();
+    set(easy(), CURLOPT_PRIVATE, owner);
+}
+
 void Transfer::begin(const Request &request, Nanos now, Nanos until, Delivery delivery) {
+    if (used_ && stale_header_pointer()) renew_handle();
+    used_ = true;
     request_ = &request;
     if (delivery != delivery_) {
         set(easy(), CURLOPT_BUFFERSIZE, delivery == Delivery::whole ? kReceiveBuffer : kPiecesReceiveBuffer);
@@ -95,8 +120,12 @@ void Transfer::begin(const Request &request, Nanos now, Nanos until, Delivery de
     uploaded_ = 0;
     attempts_ = 0;
     flow_ = Flow::open;
-    body_started_ = head_taken_ = replay_refused_ = out_of_memory_ = false;
+    body_started_ = head_taken_ = replay_refused_ = unclean_ = out_of_memory_ = false;
+    refusal_ = Refusal::none;
+    header_bytes_ = 0;
+    heads_ = 0;
     detail_[0] = '\0';
+    set(easy(), CURLOPT_FORBID_REUSE, 0L);
     set(easy(), CURLOPT_URL, request.url.c_str());
     set_method();
     set_headers();
@@ -165,11 +194,14 @@ void Transfer::set_headers() {
 
 std::size_t Transfer::on_header(char *data, std::size_t size, std::size_t count, void *self) {
     auto *transfer = static_cast<Transfer *>(self);
-    transfer->active_ = monotonic_now();
     transfer->phase_ = Phase::receiving;
-    // Lines after the body are trailers.
-    if (!transfer->body_started_) transfer->response_.headers.add_line({data, size * count});
-    return size * count;
+    try {
+        transfer->refusal_ = transfer->judge_header_line({data, size * count});
+    } catch (const std::bad_alloc &) {
+        transfer->out_of_memory_ = true;
+        return 0;
+    }
+    return transfer->refusal_ == Refusal::none ? size * count : 0;
 }
 
 std::size_t Transfer::on_body(char *data, std::size_t size, std::size_t count, void *self) {
@@ -177,6 +209,9 @@ std::size_t Transfer::on_body(char *data, std::size_t size, std::size_t count, v
     Body &body = transfer->response_.body;
     transfer->active_ = monotonic_now();
     std::size_t bytes = size * count;
+    // Who takes pieces holds none of the body but one.
+    const std::size_t bound =
+        transfer->delivery_ == Delivery::whole ? transfer->config_.max_response_bytes : kUnbounded;
     if (transfer->delivery_ == Delivery::pieces && transfer->flow_ != Flow::draining &&
         body.size() >= kEnoughForAPiece) {
         transfer->flow_ = Flow::paused;
@@ -186,12 +221,17 @@ std::size_t Transfer::on_body(char *data, std::size_t size, std::size_t count, v
         transfer->body_started_ = true;
         curl_off_t announced = -1;
         curl_easy_getinfo(transfer->easy(), CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &announced);
-        if (announced > 0 && transfer->delivery_ == Delivery::whole &&
-            !body.reserve(static_cast<std::size_t>(std::min(announced, kLargestReservation)))) {
+        if (announced > 0 && static_cast<std::size_t>(announced) > bound)
+            transfer->refusal_ = Refusal::long_body;
+        else if (announced > 0 && transfer->delivery_ == Delivery::whole &&
+                 !body.reserve(static_cast<std::size_t>(std::min(announced, kLargestReservation)))) {
             transfer->out_of_memory_ = true;
             return 0;
         }
     }
+    // After decoding: a small answer may unpack to a very large one.
+    if (bytes > bound - body.size()) transfer->refusal_ = Refusal::long_body;
+    if (transfer->refusal_ != Refusal::none) return 0;
     if (!body.append(data, bytes)) {
         transfer->out_of_memory_ = true;
         return 0;
@@ -199,8 +239,12 @@ std::size_t Transfer::on_body(char *data, std::size_t size, std::size_t count, v
     return bytes;
 }
 
-int Transfer::on_request_ready(void *self, char *, char *, int, int) {
+int Transfer::on_request_ready(void *self, char *, char *, int, int local_port) {
     auto *transfer = static_cast<Transfer *>(self);
+    if (transfer->sockets_.spoilt(local_port)) {
+        transfer->unclean_ = true;
+        return CURL_PREREQFUNC_ABORT;
+    }
     int allowed = idempotent(transfer->request_->method) ? 2 : 1;
     if (++transfer->attempts_ > allowed) {
         transfer->replay_refused_ = true;
@@ -217,6 +261,19 @@ CURLcode Transfer::on_ssl_context(CURL *, void *ssl_context, void *self) {
     if (!store) return CURLE_SSL_CACERT_BADFILE;
     SSL_CTX_set1_cert_store(static_cast<SSL_CTX *>(ssl_context), store);
     return CURLE_OK;
+}
+
+bool Transfer::wants_restart(Nanos now) {
+    if (!unclean_) return false;
+    unclean_ = false;
+    phase_ = Phase::connecting;
+    active_ = now;
+    return true;
+}
+
+Nanos Transfer::shortest_limit() const {
+    const Timeouts &limits = request_->timeouts;
+    return std::min({limits.connect, limits.read, limits.write});
 }
 
 Nanos Transfer::deadline(Nanos now) {
@@ -287,6 +344,17 @@ Response Transfer::take_head(Nanos now) {
 
 Result Transfer::finish(CURLcode code, Nanos now) {
     if (code != CURLE_OK) return classify(code);
+    long version = 0;
+    curl_easy_getinfo(easy(), CURLINFO_HTTP_VERSION, &version);
+    // For on_request_ready: libcurl would take bytes that come unasked on a kept connection for the next
+    // request's answer.  (HTTP/2 frames may come at any time, and name their request.)
+    if (version < CURL_HTTP_VERSION_2_0) {
+        long port = 0;
+        curl_socket_t socket = CURL_SOCKET_BAD;
+        curl_easy_getinfo(easy(), CURLINFO_LOCAL_PORT, &port);
+        curl_easy_getinfo(easy(), CURLINFO_ACTIVESOCKET, &socket);  // bad if it was not kept
+        sockets_.keep(static_cast<int>(port), socket);
+    }
     // libcurl is content with a head that just stops.
     if (!head_taken_ && !response_.headers.complete())
         return error(ErrorKind::remote_protocol, "the server closed the connection within the header");
@@ -340,7 +408,14 @@ Error Transfer::classify(CURLcode code) const {
             ErrorKind::remote_protocol,
             "the server closed the connection without an answer; the request was not sent again because it "
             "may have been carried out");
-    if (out_of_memory_) return error(ErrorKind::read, "not enough memory for the body of the answer");
+    if (out_of_memory_) return error(ErrorKind::read, "not enough memory for the answer");
+    if (refusal_ != Refusal::none) return refusal_error(refusal_);
+    // How libcurl refuses a long line, in the header or (with another code) among the trailers, or 5000
+    // fields.
+    constexpr int too_large = 100;  // CURLE_TOO_LARGE, since 8.6
+    if (static_cast<int>(code) == too_large ||
+        (phase_ == Phase::receiving && (code == CURLE_OUT_OF_MEMORY || what.starts_with("Out of memory"))))
+        return refusal_error(Refusal::long_line);
     switch (code) {
         case CURLE_URL_MALFORMAT:
             return error(ErrorKind::invalid_url, what);
@@ -354,8 +429,20 @@ Error Transfer::classify(CURLcode code) const {
             return error(ErrorKind::proxy, what);
         case CURLE_SEND_ERROR:
             return error(ErrorKind::write, what);
-        case CURLE_RECV_ERROR:
-            return error(ErrorKind::read, what);
+        case CURLE_RECV_ERROR: {
+            // The same code means bad chunks; only the text tells who failed: the socket, TLS or the server.
+            bool of_connection = !detail_[0] || what.starts_with("Recv failure") ||
+                                 what.find("SSL") != std::string_view::npos ||
+                                 what.find("TLS") != std::string_view::npos;
+            return error(of_connection ? ErrorKind::read : ErrorKind::remote_protocol, what);
+        }
+        case CURLE_WRITE_ERROR:
+            // The callbacks' own refusals were dealt with, so it was the decoder.
+            return error(ErrorKind::decoding, "the body goes on after the end of its compressed data");
+        case CURLE_BAD_FUNCTION_ARGUMENT:
+            // A folded line with nothing above it, or a trailer that is none.
+            if (phase_ != Phase::receiving) break;
+            return refusal_error(Refusal::malformed_header);
         case CURLE_GOT_NOTHING:
             return error(ErrorKind::remote_protocol, "the server closed the connection without an answer");
         case CURLE_PARTIAL_FILE:

@@ -70,6 +70,13 @@ class Transfer {
     /// What the last transfer did on the wire; valid from finish() to the next begin().
     Traffic traffic() const;
 
+    /// No deadline() can be earlier than this long from now, whatever phase comes next.
+    Nanos shortest_limit() const;
+
+    /// After libcurl's verdict: whether nothing was sent because the connection was not clean.  Then the
+    /// owner adds the handle to its multi handle once more instead of calling finish().
+    bool wants_restart(Nanos now);
+
     /// Turns libcurl's verdict into a response or an error.  Allowed once after begin().
     Result finish(CURLcode code, Nanos now);
 
@@ -88,6 +95,23 @@ class Transfer {
     static int on_request_ready(void *self, char *, char *, int, int);
     static CURLcode on_ssl_context(CURL *, void *ssl_context, void *self);
 
+    // refusal.cpp
+    enum class Refusal {
+        none,
+        malformed_header,
+        long_header,
+        long_line,
+        long_body,
+        many_heads,
+        upgrade,
+        lengths
+    };
+    Refusal judge_header_line(std::string_view line);
+    Refusal judge_head();
+    Error refusal_error(Refusal refusal) const;
+
+    void make_handle();
+    void renew_handle();
     void set_method();
     void set_headers();
     void describe_response(Nanos now);
@@ -101,6 +125,7 @@ class Transfer {
     };
 
     const Config &config_;
+    SocketSet &sockets_;
     std::unique_ptr<CURL, EasyCleanup> easy_;
     std::unique_ptr<curl_slist, SlistFree> headers_;
     std::unique_ptr<curl_slist, SlistFree>
@@ -116,10 +141,15 @@ class Transfer {
     Nanos active_ = 0;         ///< when something last happened in this phase
     curl_off_t uploaded_ = 0;  ///< as of the last deadline()
     int attempts_ = 0;         ///< times that libcurl was about to send the request
+    bool used_ = false;        ///< the handle ran a request
     bool body_started_ = false;
     bool head_taken_ = false;
     bool replay_refused_ = false;
+    bool unclean_ = false;  ///< bytes waited on a reused connection
     bool out_of_memory_ = false;
+    Refusal refusal_ = Refusal::none;  ///< why a callback ended the transfer
+    std::size_t header_bytes_ = 0;     ///< of all heads and the trailers
+    int heads_ = 0;                    ///< status lines so far
     char detail_[CURL_ERROR_SIZE] = {};
 };
 

@@ -208,7 +208,7 @@ def test_read_returns_the_rest(serve):
     [
         (HEAD + b"Content-Length: 100\r\n\r\nshort", b"short", offgil.RemoteProtocolError),
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunk(b"one"), b"one", offgil.RemoteProtocolError),
-        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunk(b"one") + b"zz\r\n", b"one", offgil.ReadError),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunk(b"one") + b"zz\r\n", b"one", offgil.RemoteProtocolError),
         (HEAD + b"Content-Encoding: gzip\r\n\r\nnot gzip", b"", offgil.DecodingError),
     ],
     ids=["length", "chunked", "bad chunk", "gzip"],

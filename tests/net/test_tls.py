@@ -1,5 +1,7 @@
 """Certificates are checked, against one store of authorities per client."""
 
+import functools
+import re
 import ssl
 import subprocess
 import threading
@@ -9,9 +11,19 @@ import pytest
 import offgil
 
 
+def tls_script(context, peer, _):
+    try:
+        peer.sock = context.wrap_socket(peer.sock, server_side=True)
+    except (ssl.SSLError, OSError):
+        return  # the client did not like the certificate
+    with peer.sock:
+        while peer.read_request():
+            peer.answer()
+
+
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory):
-    """A CA, and a certificate of it for 127.0.0.1, made by the openssl command."""
+    """A CA, certificates of it for 127.0.0.1, one of them expired, and a self-signed one; by the openssl command."""
     folder = tmp_path_factory.mktemp("tls")
 
     def openssl(*arguments):
@@ -23,25 +35,54 @@ def authority(tmp_path_factory):
     (folder / "names").write_text("subjectAltName=IP:127.0.0.1")
     signing = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names")
     openssl("x509", "-req", "-in", "server.csr", *signing, "-out", "server.pem", "-days", "2")
+    openssl("x509", "-req", "-in", "server.csr", *signing, "-out", "expired.pem", "-days", "-1")
+    own_key = ("-signkey", "server.key", "-extfile", "names")
+    openssl("x509", "-req", "-in", "server.csr", *own_key, "-out", "self-signed.pem", "-days", "2")
     return folder
 
 
 @pytest.fixture
-def tls_server(serve, authority):
-    """The URL of a server that answers every request, over TLS."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(authority / "server.pem", authority / "server.key")
+def serve_tls(serve, authority):
+    """Start a server that shows a certificate of ``authority`` and answers every request."""
 
-    def script(peer, _):
-        try:
-            peer.sock = context.wrap_socket(peer.sock, server_side=True)
-        except (ssl.SSLError, OSError):
-            return  # the client did not like the certificate
-        with peer.sock:
-            while peer.read_request():
-                peer.answer()
+    def start(certificate):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(authority / certificate, authority / "server.key")
+        server = serve(functools.partial(tls_script, context))
+        server.url = server.url.replace("http://", "https://")
+        return server
 
-    return serve(script).url.replace("http://", "https://")
+    return start
+
+
+@pytest.fixture
+def tls_server(serve_tls):
+    """The URL of a server whose certificate is in order."""
+    return serve_tls("server.pem").url
+
+
+@pytest.mark.parametrize(("certificate", "reason"), [("expired.pem", "expired"), ("self-signed.pem", "self.signed")])
+@pytest.mark.parametrize("many", [False, True])
+def test_a_certificate_in_disorder_is_refused(serve_tls, authority, certificate, reason, many):
+    url = serve_tls(certificate).url
+    with offgil.Client(verify=str(authority / "ca.pem")) as client:
+        for _ in range(2):  # what failed once is not trusted the second time
+            if many:
+                [outcome] = client.map([url])
+                assert type(outcome) is offgil.ConnectError
+                assert re.search(reason, str(outcome))
+            else:
+                with pytest.raises(offgil.ConnectError, match=reason):
+                    client.get(url)
+        assert client.get(serve_tls("server.pem").url).content == b"ok"
+
+
+def test_session_tickets_do_not_spoil_a_kept_connection(serve_tls, authority):
+    server = serve_tls("server.pem")
+    with offgil.Client(verify=str(authority / "ca.pem")) as client:
+        for _ in range(5):
+            client.get(server.url)
+    assert server.connections == 1
 
 
 def test_an_unknown_authority_is_refused(tls_server):
