@@ -164,6 +164,7 @@ SCENARIOS: dict[str, Scenario] = {
     "trailers-of-1-MiB": whole(CHUNKED + b"2\r\nok\r\n0\r\n" + b"X: 0123456789abcdef\r\n" * 50_000, TOO_LARGE),
     "trailer-line-of-1-MiB": whole(CHUNKED + b"2\r\nok\r\n0\r\nX: " + b"v" * (1 << 20), TOO_LARGE),
     "unknown-transfer-coding": whole(OK + b"Transfer-Encoding: nonsense\r\n\r\nok", DECODING),
+    "transfer-coding-not-utf-8": whole(OK + b"Transfer-Encoding: \x80\r\n\r\nok", DECODING),
     # Content codings
     "not-gzip": whole(coded(b"gzip", b"not compressed"), DECODING),
     "not-br": whole(coded(b"br", b"not compressed"), DECODING),

@@ -23,6 +23,12 @@ PyObject *class_of(net::ErrorKind kind) {
     return classes[static_cast<std::size_t>(kind)];
 }
 
+/// libcurl's messages may quote the server, which need not send UTF-8.
+nb::object text_of(const net::Error &error) {
+    auto size = static_cast<Py_ssize_t>(error.message.size());
+    return nb::steal(PyUnicode_DecodeUTF8(error.message.data(), size, "backslashreplace"));
+}
+
 }  // namespace
 
 void bind_net_errors(nb::module_ &) {
@@ -34,7 +40,7 @@ void bind_net_errors(nb::module_ &) {
             try {
                 std::rethrow_exception(pointer);
             } catch (const NetException &e) {
-                PyErr_SetString(class_of(e.error.kind), e.what());
+                PyErr_SetObject(class_of(e.error.kind), text_of(e.error).ptr());
             }
         },
         nullptr);
@@ -45,7 +51,7 @@ const char *error_name(std::size_t kind) {
 }
 
 nb::object make_exception(const net::Error &error) {
-    return nb::handle(class_of(error.kind))(nb::str(error.message.data(), error.message.size()));
+    return nb::handle(class_of(error.kind))(text_of(error));
 }
 
 }  // namespace offgil::binding

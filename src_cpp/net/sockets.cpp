@@ -95,11 +95,16 @@ void SocketSet::keep(int local_port, curl_socket_t socket) {
 }
 
 bool SocketSet::spoilt(int local_port) {
-    std::lock_guard lock(mutex_);
-    auto kept = kept_.find(local_port);
-    if (kept == kept_.end()) return false;
+    curl_socket_t socket = CURL_SOCKET_BAD;
+    {
+        std::lock_guard lock(mutex_);
+        auto kept = kept_.find(local_port);
+        if (kept == kept_.end()) return false;
+        socket = kept->second;
+    }
+    // The caller's own connection, so nobody else closes it; a look at a wrong one would do no harm.
     char byte = 0;
-    return ::recv(kept->second, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN;
+    return ::recv(socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN;
 }
 
 curl_socket_t SocketSet::on_open(void *self, curlsocktype, curl_sockaddr *address) {

@@ -17,8 +17,8 @@ std::uint32_t fork_generation();
 
 /// The open sockets of one pool, recorded through libcurl's callbacks.
 ///
-/// Locking: `mutex_` guards `open_` and `kept_`.  It is held for a set operation or a system call that does
-/// not wait, and by the forking thread across fork(2), so that the child sees a whole set.
+/// Locking: `mutex_` guards `open_` and `kept_`.  It is held for a set operation or a socket(2) or
+/// close(2) call, and by the forking thread across fork(2), so that the child sees a whole set.
 class SocketSet {
   public:
     SocketSet();

@@ -145,7 +145,7 @@ class Transfer {
     bool body_started_ = false;
     bool head_taken_ = false;
     bool replay_refused_ = false;
-    bool unclean_ = false;  ///< bytes waited on a reused connection
+    bool unclean_ = false;  ///< the kept connection was spoilt
     bool out_of_memory_ = false;
     Refusal refusal_ = Refusal::none;  ///< why a callback ended the transfer
     std::size_t header_bytes_ = 0;     ///< of all heads and the trailers
