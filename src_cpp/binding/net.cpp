@@ -91,8 +91,8 @@ struct PyClient {
     PyClient(nb::handle default_headers, bool verify, std::string ca_file, nb::object type,
              std::optional<std::size_t> max_connections, std::size_t max_keepalive,
              std::optional<std::size_t> max_response_bytes)
-        : client({headers_of(default_headers), max_connections.value_or(net::kUnbounded), max_keepalive, verify,
-                  std::move(ca_file), nullptr, max_response_bytes.value_or(net::kUnbounded)}),
+        : client({headers_of(default_headers), max_connections.value_or(net::kUnbounded), max_keepalive,
+                  verify, std::move(ca_file), nullptr, max_response_bytes.value_or(net::kUnbounded)}),
           response_type(std::move(type)) {}
 
     nb::object request(nb::str method, nb::str url, nb::handle headers, nb::handle body, nb::tuple limits,
@@ -247,10 +247,9 @@ void bind_net(nb::module_ &m) {
                       std::optional<std::size_t>>(),
              "default_headers"_a, "verify"_a, "ca_file"_a, "response_type"_a, "max_connections"_a.none(),
              "max_keepalive"_a, "max_response_bytes"_a.none(),
-             nb::sig(
-                 "def __init__(self, default_headers: list[tuple[str, str]], verify: bool, ca_file: str, "
-                 "response_type: type[Response], max_connections: int | None, max_keepalive: int, "
-                 "max_response_bytes: int | None) -> None"))
+             nb::sig("def __init__(self, default_headers: list[tuple[str, str]], verify: bool, ca_file: str, "
+                     "response_type: type[Response], max_connections: int | None, max_keepalive: int, "
+                     "max_response_bytes: int | None) -> None"))
         .def("request", &PyClient::request, "method"_a, "url"_a, "headers"_a.none(), "body"_a.none(),
              "limits"_a, "cancel"_a.none(),
              nb::sig("def request(self, method: str, url: str, headers: list[tuple[str, str]] | None, "

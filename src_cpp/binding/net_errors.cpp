@@ -8,10 +8,11 @@ namespace offgil::binding {
 namespace {
 
 constexpr std::array class_names{
-    "ConnectError",  "ConnectTimeout",     "ReadError",           "ReadTimeout",      "WriteError",
-    "WriteTimeout",  "LocalProtocolError", "RemoteProtocolError", "ProxyError",       "UnsupportedProtocol",
-    "DecodingError", "ResponseTooLarge", "InvalidURL",         "PoolTimeout",         "DeadlineExceeded", "Cancelled",
-    "Closed",        "StreamClosed",
+    "ConnectError", "ConnectTimeout",      "ReadError",          "ReadTimeout",
+    "WriteError",   "WriteTimeout",        "LocalProtocolError", "RemoteProtocolError",
+    "ProxyError",   "UnsupportedProtocol", "DecodingError",      "ResponseTooLarge",
+    "InvalidURL",   "PoolTimeout",         "DeadlineExceeded",   "Cancelled",
+    "Closed",       "StreamClosed",
 };
 static_assert(class_names.size() == static_cast<std::size_t>(net::ErrorKind::interrupted),
               "one class for each kind before `interrupted`, which never reaches Python");

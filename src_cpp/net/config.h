@@ -18,9 +18,9 @@ inline constexpr std::size_t kUnbounded = std::numeric_limits<std::size_t>::max(
 struct Config {
     std::vector<Header> default_headers;
     std::size_t max_connections = kUnbounded;  ///< blocking calls at one time, idle connections included
-    std::size_t max_keepalive = 256;         ///< idle connections
-    bool verify = true;                      ///< check the server's certificate and host name
-    std::string ca_file;                     ///< PEM bundle; empty for the system's
+    std::size_t max_keepalive = 256;           ///< idle connections
+    bool verify = true;                        ///< check the server's certificate and host name
+    std::string ca_file;                       ///< PEM bundle; empty for the system's
     /// Where `ca_file` is parsed once for all handles; null where libcurl has to do it per handle.
     std::shared_ptr<CaStore> ca_store;
     /// Bound on the decoded body of an answer that is held in memory.
