@@ -291,28 +291,6 @@ Nanos Transfer::deadline(Nanos now) {
     return std::min(until_, deadline_after(active_, limit));
 }
 
-Error Transfer::error(ErrorKind kind, std::string_view what) const {
-    std::string message;
-    message.append(request_->method).append(" ").append(request_->url).append(": ").append(what);
-    return {kind, std::move(message)};
-}
-
-Error Transfer::timeout_error(Nanos now) const {
-    if (now >= until_) return error(ErrorKind::deadline, "no complete answer within the deadline");
-    switch (phase_) {
-        case Phase::connecting:
-            return error(
-                ErrorKind::connect_timeout,
-                "no connection within the connect timeout; is the server up, or the timeout too short?");
-        case Phase::sending:
-            return error(ErrorKind::write_timeout, "the server accepted no data for the write timeout");
-        case Phase::receiving:
-            break;
-    }
-    return error(ErrorKind::read_timeout,
-                 "the server sent no data for the read timeout; raise it for slow answers");
-}
-
 bool Transfer::head_complete() const {
     if (head_taken_ || !response_.headers.complete()) return head_taken_;
     long status = 0;
@@ -399,63 +377,6 @@ Traffic Transfer::traffic() const {
     curl_easy_getinfo(easy(), CURLINFO_SIZE_DOWNLOAD_T, &downloaded);
     return {static_cast<std::uint64_t>(uploaded), static_cast<std::uint64_t>(downloaded),
             static_cast<std::uint64_t>(connects), connects == 0 && attempts_ > 0};
-}
-
-Error Transfer::classify(CURLcode code) const {
-    std::string_view what = detail_[0] ? detail_ : curl_easy_strerror(code);
-    if (replay_refused_)
-        return error(
-            ErrorKind::remote_protocol,
-            "the server closed the connection without an answer; the request was not sent again because it "
-            "may have been carried out");
-    if (out_of_memory_) return error(ErrorKind::read, "not enough memory for the answer");
-    if (refusal_ != Refusal::none) return refusal_error(refusal_);
-    // How libcurl refuses a long line, in the header or (with another code) among the trailers, or 5000
-    // fields.
-    constexpr int too_large = 100;  // CURLE_TOO_LARGE, since 8.6
-    if (static_cast<int>(code) == too_large ||
-        (phase_ == Phase::receiving && (code == CURLE_OUT_OF_MEMORY || what.starts_with("Out of memory"))))
-        return refusal_error(Refusal::long_line);
-    switch (code) {
-        case CURLE_URL_MALFORMAT:
-            return error(ErrorKind::invalid_url, what);
-        case CURLE_UNSUPPORTED_PROTOCOL:
-            // The same code means "an answer without a status line" (HTTP/0.9) once a connection stands.
-            return error(
-                phase_ == Phase::connecting ? ErrorKind::unsupported_protocol : ErrorKind::remote_protocol,
-                what);
-        case CURLE_COULDNT_RESOLVE_PROXY:
-        case CURLE_PROXY:
-            return error(ErrorKind::proxy, what);
-        case CURLE_SEND_ERROR:
-            return error(ErrorKind::write, what);
-        case CURLE_RECV_ERROR: {
-            // The same code means bad chunks; only the text tells who failed: the socket, TLS or the server.
-            bool of_connection = !detail_[0] || what.starts_with("Recv failure") ||
-                                 what.find("SSL") != std::string_view::npos ||
-                                 what.find("TLS") != std::string_view::npos;
-            return error(of_connection ? ErrorKind::read : ErrorKind::remote_protocol, what);
-        }
-        case CURLE_WRITE_ERROR:
-            // The callbacks' own refusals were dealt with, so it was the decoder.
-            return error(ErrorKind::decoding, "the body goes on after the end of its compressed data");
-        case CURLE_BAD_FUNCTION_ARGUMENT:
-            // A folded line with nothing above it, or a trailer that is none.
-            if (phase_ != Phase::receiving) break;
-            return refusal_error(Refusal::malformed_header);
-        case CURLE_GOT_NOTHING:
-            return error(ErrorKind::remote_protocol, "the server closed the connection without an answer");
-        case CURLE_PARTIAL_FILE:
-        case CURLE_WEIRD_SERVER_REPLY:
-        case CURLE_HTTP2:
-        case CURLE_HTTP2_STREAM:
-            return error(ErrorKind::remote_protocol, what);
-        case CURLE_BAD_CONTENT_ENCODING:
-            return error(ErrorKind::decoding, what);
-        default:
-            break;
-    }
-    return error(phase_ == Phase::connecting ? ErrorKind::connect : ErrorKind::read, what);
 }
 
 }  // namespace offgil::net
