@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import offgil
+from offgil import _core
 from socket_servers import Peer
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -164,7 +165,6 @@ SCENARIOS: dict[str, Scenario] = {
     "trailers-of-1-MiB": whole(CHUNKED + b"2\r\nok\r\n0\r\n" + b"X: 0123456789abcdef\r\n" * 50_000, TOO_LARGE),
     "trailer-line-of-1-MiB": whole(CHUNKED + b"2\r\nok\r\n0\r\nX: " + b"v" * (1 << 20), TOO_LARGE),
     "unknown-transfer-coding": whole(OK + b"Transfer-Encoding: nonsense\r\n\r\nok", DECODING),
-    "transfer-coding-not-utf-8": whole(OK + b"Transfer-Encoding: \x80\r\n\r\nok", DECODING),
     # Content codings
     "not-gzip": whole(coded(b"gzip", b"not compressed"), DECODING),
     "not-br": whole(coded(b"br", b"not compressed"), DECODING),
@@ -197,3 +197,7 @@ SCENARIOS: dict[str, Scenario] = {
     "surplus-after-304": whole(b"HTTP/1.1 304 Not Modified\r\nContent-Length: 4\r\n\r\n" + SECRET, b""),
     "closed-after-the-answer": cut(OK + END, b"ok"),
 }
+
+if _core.libcurl_info().version.startswith("7."):
+    # Its message quotes the byte.  Later versions overlook a coding that is no token, and wait for the body's end.
+    SCENARIOS["transfer-coding-not-utf-8"] = whole(OK + b"Transfer-Encoding: \x80\r\n\r\nok", DECODING)
