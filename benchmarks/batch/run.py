@@ -52,6 +52,7 @@ def main() -> None:
     add_option(parser)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--counts", type=int, nargs="+", default=[20_000, 200_000])
+    parser.add_argument("--script-up-to", type=int, help="leave the script out above so many: it takes a while")
     options = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as folder, nginx() as url:
@@ -69,6 +70,8 @@ def main() -> None:
             }
             for count in options.counts:
                 write_requests(requests, count)
+                if options.script_up_to is not None and count > options.script_up_to:
+                    commands.pop("asyncio + httpx", None)
                 rows: dict[str, list[tuple[float, float, float]]] = {name: [] for name in commands}
                 # The largest file takes the script minutes: once is enough to see its memory.
                 for _ in range(options.rounds if count <= 20_000 else 1):
