@@ -30,7 +30,6 @@ UNSET = Unset()
 
 _SAFE_IN_URL = "/?#[]@!$&'()*+,;=:%~"
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_NEEDS_QUOTING = re.compile(r"[^\x21-\x7e]")
 
 
 class RequestOptions(TypedDict, total=False):
@@ -73,7 +72,7 @@ def encode_url(url: str, base_url: str, params: Sequence[tuple[str, str]]) -> st
     """
     if base_url and not _ABSOLUTE.match(url):
         url = f"{base_url}/{url.lstrip('/')}" if url else base_url
-    if _NEEDS_QUOTING.search(url):
+    if not (url.isascii() and url.isprintable()) or " " in url:
         url = _quote(url)
     if params:
         head, hash_sign, fragment = url.partition("#")
