@@ -64,6 +64,34 @@ class Response:
     @property
     def raw_timings(self) -> tuple[float, float, float, float]: ...
 
+class Config:
+    """What all requests of one client share; copied by Client."""
+
+    def __init__(self) -> None: ...
+    def add_header(self, name: str, value: str) -> None:
+        """Send a header with every request that does not give the same name."""
+
+    @property
+    def max_connections(self) -> int: ...
+    @max_connections.setter
+    def max_connections(self, arg: int, /) -> None: ...
+    @property
+    def max_keepalive(self) -> int: ...
+    @max_keepalive.setter
+    def max_keepalive(self, arg: int, /) -> None: ...
+    @property
+    def max_response_bytes(self) -> int: ...
+    @max_response_bytes.setter
+    def max_response_bytes(self, arg: int, /) -> None: ...
+    @property
+    def verify(self) -> bool: ...
+    @verify.setter
+    def verify(self, arg: bool, /) -> None: ...
+    @property
+    def ca_file(self) -> str: ...
+    @ca_file.setter
+    def ca_file(self, arg: str, /) -> None: ...
+
 class LibcurlInfo:
     """What the linked libcurl is and can do."""
 
@@ -101,16 +129,7 @@ class CancelToken:
 class Client:
     """Connections and defaults behind offgil.Client."""
 
-    def __init__(
-        self,
-        default_headers: list[tuple[str, str]],
-        verify: bool,
-        ca_file: str,
-        response_type: type[Response],
-        max_connections: int | None,
-        max_keepalive: int,
-        max_response_bytes: int | None,
-    ) -> None: ...
+    def __init__(self, config: Config, response_type: type[Response]) -> None: ...
     def request(
         self,
         method: str,

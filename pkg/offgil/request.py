@@ -6,7 +6,7 @@ import json as jsonlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from offgil._core import CancelToken
@@ -60,6 +60,17 @@ class Request:
     timeout: Timeout | float | Unset | None = UNSET
     deadline: float | Unset | None = UNSET
     cancel: CancelToken | None = None
+
+
+class Encoded(NamedTuple):
+    """A request as the native core takes it."""
+
+    method: str
+    url: str
+    headers: list[tuple[str, str]] | None
+    body: bytes | None
+    limits: tuple[float | None, ...]  # connect, read, write, pool and total seconds
+    cancel: CancelToken | None
 
 
 def encode_url(url: str, base_url: str, params: Sequence[tuple[str, str]]) -> str:

@@ -1,0 +1,97 @@
+// Arguments of Python as a checked net::Request, and as the net::Config of a client.
+#include <nanobind/stl/string.h>
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "binding/bind.h"
+#include "binding/convert.h"
+#include "net/config.h"
+#include "net/request.h"
+
+namespace offgil::binding {
+
+using namespace nb::literals;
+
+namespace {
+
+static_assert(kForever == net::kNever);
+
+/// The UTF-8 form of a str, borrowed from it: valid detached for as long as the caller holds the str.
+std::string_view utf8_of(nb::handle text) {
+    Py_ssize_t size = 0;
+    const char *data = PyUnicode_AsUTF8AndSize(text.ptr(), &size);
+    if (!data) throw nb::python_error();
+    return {data, static_cast<std::size_t>(size)};
+}
+
+net::Header header_of(nb::handle name, nb::handle value) {
+    net::Header header{std::string(utf8_of(name)), std::string(utf8_of(value))};
+    if (!net::valid_header(header.name, header.value))
+        throw NetException(
+            {net::ErrorKind::local_protocol,
+             "header " + nb::cast<std::string>(nb::repr(name)) +
+                 ": a name must be a token and a value free of control characters; nothing was sent"});
+    return header;
+}
+
+/// A list of (name, value) pairs to checked headers.
+std::vector<net::Header> headers_of(nb::handle pairs) {
+    std::vector<net::Header> headers;
+    if (pairs.is_none()) return headers;
+    for (nb::handle pair : pairs) headers.push_back(header_of(pair[0], pair[1]));
+    return headers;
+}
+
+}  // namespace
+
+net::Request request_of(nb::str method, nb::str url, nb::handle headers, nb::handle body, nb::tuple limits,
+                        const PyCancelToken *cancel) {
+    net::Request request;
+    request.method = utf8_of(method);
+    request.url = utf8_of(url);
+    if (!net::is_token(request.method))
+        throw NetException({net::ErrorKind::local_protocol, "a method must be a token; nothing was sent"});
+    if (!net::valid_url_bytes(request.url))
+        throw NetException(
+            {net::ErrorKind::invalid_url, nb::cast<std::string>(nb::repr(url)) +
+                                              ": control characters, spaces and non-ASCII characters "
+                                              "must be percent-encoded; nothing was sent"});
+    std::string_view scheme = std::string_view(request.url).substr(0, request.url.find("://"));
+    if (!net::equal_ignoring_case(scheme, "http") && !net::equal_ignoring_case(scheme, "https"))
+        throw NetException(
+            {net::ErrorKind::unsupported_protocol,
+             request.url + ": the URL must start with http:// or https:// (is a base_url missing?)"});
+    request.headers = headers_of(headers);
+    if (!body.is_none()) {
+        char *data = nullptr;
+        Py_ssize_t size = 0;
+        if (PyBytes_AsStringAndSize(body.ptr(), &data, &size)) throw nb::python_error();
+        request.body = {data, static_cast<std::size_t>(size)};
+        request.has_body = true;
+    }
+    if (limits.size() != 5) throw nb::value_error("limits are (connect, read, write, pool, total)");
+    request.timeouts = {timeout_ns(limits[0]), timeout_ns(limits[1]), timeout_ns(limits[2]),
+                        timeout_ns(limits[3]), timeout_ns(limits[4])};
+    if (cancel) request.cancel = cancel->token;
+    return request;
+}
+
+void bind_request(nb::module_ &m) {
+    nb::class_<net::Config>(m, "Config", "What all requests of one client share; copied by Client.")
+        .def(nb::init<>())
+        .def(
+            "add_header",
+            [](net::Config &self, nb::str name, nb::str value) {
+                self.default_headers.push_back(header_of(name, value));
+            },
+            "name"_a, "value"_a, "Send a header with every request that does not give the same name.")
+        .def_rw("max_connections", &net::Config::max_connections)
+        .def_rw("max_keepalive", &net::Config::max_keepalive)
+        .def_rw("max_response_bytes", &net::Config::max_response_bytes)
+        .def_rw("verify", &net::Config::verify)
+        .def_rw("ca_file", &net::Config::ca_file);
+}
+
+}  // namespace offgil::binding
