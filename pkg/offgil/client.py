@@ -45,13 +45,14 @@ class Client(BaseClient):
             timeout: overrides the client's.
             deadline: overrides the client's.
             cancel: a :class:`~offgil.CancelToken` that can end the call from another thread.
+            auth: (user, password) for basic authentication; overrides the URL's, and those the client's.
 
         Raises:
             RequestError: no usable answer; the subclass says why.
             InvalidURL: the URL cannot be parsed.
             Closed: the client is or was closed meanwhile.
         """
-        if options:
+        if options or "@" in url or "@" in self._base_url:
             encoded = self._encode(method, url, **options)
         else:  # the most frequent call, and most of its cost in Python
             encoded = Encoded(

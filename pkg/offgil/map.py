@@ -93,6 +93,7 @@ class Batch:
             request.timeout,
             request.deadline,
             request.cancel,
+            request.auth,
         )
         self._core.add(*encoded, self._next_id)
         self._pending[self._next_id] = (tag, request)

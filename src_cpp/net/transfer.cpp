@@ -18,12 +18,12 @@
 
 #include "net/transfer.h"
 
-#include <openssl/ssl.h>
-
 #include <algorithm>
 #include <climits>
 #include <new>
 #include <utility>
+
+#include "net/easy.h"
 
 namespace offgil::net {
 
@@ -41,12 +41,6 @@ constexpr long kPiecesReceiveBuffer = 16 * 1024;
 
 // A server's word is not enough to allocate more than this at once; larger bodies grow as they come.
 constexpr curl_off_t kLargestReservation = 64 * 1024 * 1024;
-
-template <typename Value>
-void set(CURL *easy, CURLoption option, Value value) {
-    // Every option used here exists in the oldest libcurl that CMake accepts; only copying a string can fail.
-    if (curl_easy_setopt(easy, option, value) == CURLE_OUT_OF_MEMORY) throw std::bad_alloc();
-}
 
 // curl/curl#11103: before 8.1, a handle's second answer whose header begins with a folded line writes to
 // freed memory of the first one.  Any server can do that, so a handle serves only once there; a fresh one
@@ -73,6 +67,7 @@ void Transfer::make_handle() {
     set(easy, CURLOPT_ERRORBUFFER, detail_);
     set(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     set(easy, CURLOPT_PATH_AS_IS, 1L);
+    set(easy, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
     set(easy, CURLOPT_BUFFERSIZE, kReceiveBuffer);
     set(easy, CURLOPT_ACCEPT_ENCODING, "");
     set(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
@@ -85,17 +80,9 @@ void Transfer::make_handle() {
     set(easy, CURLOPT_PREREQFUNCTION, &Transfer::on_request_ready);
     set(easy, CURLOPT_PREREQDATA, this);
     sockets.watch(easy);
-    if (!config.verify) {
-        set(easy, CURLOPT_SSL_VERIFYPEER, 0L);
-        set(easy, CURLOPT_SSL_VERIFYHOST, 0L);
-    } else if (config.ca_store) {
-        set(easy, CURLOPT_CAINFO, static_cast<char *>(nullptr));
-        set(easy, CURLOPT_CAPATH, static_cast<char *>(nullptr));
-        set(easy, CURLOPT_SSL_CTX_FUNCTION, &Transfer::on_ssl_context);
-        set(easy, CURLOPT_SSL_CTX_DATA, this);
-    } else if (!config.ca_file.empty()) {
-        set(easy, CURLOPT_CAINFO, config.ca_file.c_str());
-    }
+    set_tls(easy, config.tls);
+    set_route(easy, config.route);
+    proxy_ = nullptr;
 }
 
 void Transfer::renew_handle() {
@@ -127,6 +114,10 @@ void Transfer::begin(const Request &request, Nanos now, Nanos until, Delivery de
     detail_[0] = '\0';
     set(easy(), CURLOPT_FORBID_REUSE, 0L);
     set(easy(), CURLOPT_URL, request.url.c_str());
+    if (const Proxy *proxy = config_.route.proxy_for(request.url); proxy != proxy_) {
+        set_proxy(easy(), proxy);
+        proxy_ = proxy;
+    }
     set_method();
     set_headers();
 }
@@ -256,13 +247,6 @@ int Transfer::on_request_ready(void *self, char *, char *, int, int local_port) 
     return CURL_PREREQFUNC_OK;
 }
 
-CURLcode Transfer::on_ssl_context(CURL *, void *ssl_context, void *self) {
-    X509_STORE *store = static_cast<Transfer *>(self)->config_.ca_store->get();
-    if (!store) return CURLE_SSL_CACERT_BADFILE;
-    SSL_CTX_set1_cert_store(static_cast<SSL_CTX *>(ssl_context), store);
-    return CURLE_OK;
-}
-
 bool Transfer::wants_restart(Nanos now) {
     if (!unclean_) return false;
     unclean_ = false;
@@ -326,7 +310,8 @@ Result Transfer::finish(CURLcode code, Nanos now) {
     curl_easy_getinfo(easy(), CURLINFO_HTTP_VERSION, &version);
     // For on_request_ready: libcurl would take bytes that come unasked on a kept connection for the next
     // request's answer.  (HTTP/2 frames may come at any time, and name their request.)
-    if (version < CURL_HTTP_VERSION_2_0) {
+    // A Unix socket has no port to know it by.
+    if (version < CURL_HTTP_VERSION_2_0 && config_.route.unix_socket.empty()) {
         long port = 0;
         curl_socket_t socket = CURL_SOCKET_BAD;
         curl_easy_getinfo(easy(), CURLINFO_LOCAL_PORT, &port);
