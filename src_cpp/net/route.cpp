@@ -12,6 +12,12 @@ const Proxy *Route::proxy_for(std::string_view url) const {
     return proxy && !no_proxy.covers(url) ? &*proxy : nullptr;
 }
 
+bool Route::needs_fresh_connection(std::string_view url) const {
+    static const unsigned version = curl_version_info(CURLVERSION_NOW)->version_num;
+    return http_version == HttpVersion::http2 && version >= 0x075800 && version < 0x080000 &&
+           equal_ignoring_case(url.substr(0, 5), "http:");
+}
+
 void set_route(CURL *easy, const Route &route) {
     switch (route.http_version) {
         case HttpVersion::http1:

@@ -31,6 +31,10 @@ struct Route {
 
     /// The proxy between here and `url`; null for none.
     const Proxy *proxy_for(std::string_view url) const;
+
+    /// Whether each request has to have a connection of its own: libcurl 7.88 breaks an HTTP/2 connection
+    /// without TLS at the second request.
+    bool needs_fresh_connection(std::string_view url) const;
 };
 
 /// Sets what is the same for every request.

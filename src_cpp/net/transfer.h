@@ -92,6 +92,7 @@ class Transfer {
 
     static std::size_t on_header(char *data, std::size_t size, std::size_t count, void *self);
     static std::size_t on_body(char *data, std::size_t size, std::size_t count, void *self);
+    static int on_log(CURL *, curl_infotype type, char *text, std::size_t size, void *self);
     static int on_request_ready(void *self, char *, char *, int, int);
 
     // refusal.cpp
@@ -148,7 +149,8 @@ class Transfer {
     bool body_started_ = false;
     bool head_taken_ = false;
     bool replay_refused_ = false;
-    bool unclean_ = false;  ///< the kept connection was spoilt
+    bool not_looked_at_ = false;  ///< the server said so, and libcurl is about to repeat the request
+    bool unclean_ = false;        ///< the kept connection was spoilt
     bool out_of_memory_ = false;
     Refusal refusal_ = Refusal::none;  ///< why a callback ended the transfer
     std::size_t header_bytes_ = 0;     ///< of all heads and the trailers
