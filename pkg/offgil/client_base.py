@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
+from http.cookiejar import CookieJar
 from typing import Any, Self, TypeVar
 
 from offgil import __version__, _core
 from offgil.auth import BasicAuth, basic_header, split_userinfo
+from offgil.hooks import Hook
 from offgil.request import (
     UNSET,
     Content,
@@ -50,6 +52,11 @@ class BaseClient:
         max_keepalive: idle connections kept.
         verify: check certificates against the system's authorities; a path names a PEM bundle; ``False`` trusts anyone.
         max_response_bytes: bound on a decoded body, above which :class:`ResponseTooLarge` is raised; ``None`` for none.
+        follow_redirects: go where an answer redirects, as httpx does; credentials are shown to no other origin.
+            ``response.history`` holds the answers on the way.
+        max_redirects: how often for one call, before :class:`TooManyRedirects` is raised.
+        cookies: ``True`` keeps cookies in a jar of the client's, a :class:`http.cookiejar.CookieJar` in that one.
+        hooks: told of every attempt; see :class:`Hook`.
         cert: the client's own certificate, for servers that ask: the path of a PEM file with chain and key, or a tuple
             (chain, key) or (chain, key, password).
         tls_min: the oldest version of TLS to speak, ``"1.0"`` to ``"1.3"``.
@@ -84,6 +91,10 @@ class BaseClient:
         max_keepalive: int = 256,
         verify: bool | str | os.PathLike[str] = True,
         max_response_bytes: int | None = MAX_RESPONSE_BYTES,
+        follow_redirects: bool = False,
+        max_redirects: int = 20,
+        cookies: bool | CookieJar = False,
+        hooks: Sequence[Hook] = (),
         cert: CertTypes | None = None,
         tls_min: str = "1.2",
         tls_max: str | None = None,
@@ -106,10 +117,15 @@ class BaseClient:
         self._params = encode_params(params)
         self._default_limits = (*limits_of(timeout), deadline)
         self._retry = retry
+        self._follow_redirects = follow_redirects
+        self._max_redirects = max_redirects
+        self._cookies = CookieJar() if cookies is True else None if cookies is False else cookies
+        self._hooks = tuple(hooks)
+        self._is_direct = self._is_plain(retry, follow_redirects) and "@" not in base_url
         self._retries = 0
         self._retries_lock = threading.Lock()
         config = _core.Config()
-        defaults = encode_headers(headers)
+        defaults = [(name, value) for name, value in encode_headers(headers) if value is not None]
         given = {name.lower() for name, _ in defaults}
         for name, value in (("Accept", "*/*"), ("User-Agent", f"offgil/{__version__}")):
             if name.lower() not in given:
@@ -117,6 +133,7 @@ class BaseClient:
         if auth is not None:
             defaults = [(name, value) for name, value in defaults if name.lower() != "authorization"]
             defaults.append(basic_header(auth))
+        self._default_headers = defaults
         for name, value in defaults:
             config.add_header(name, value)
         configure_tls(config, verify, cert, tls_min, tls_max)
@@ -140,7 +157,8 @@ class BaseClient:
         deadline: float | Unset | None = UNSET,
         cancel: _core.CancelToken | None = None,
         auth: BasicAuth | None = None,
-    ) -> Encoded:
+        follow_redirects: bool | None = None,
+    ) -> tuple[Encoded, bool]:
         fields = encode_headers(headers)
         body = encode_body(json, content, fields)
         pairs = self._params if params is None else self._params + encode_params(params)
@@ -156,7 +174,17 @@ class BaseClient:
             fields.append(basic_header(auth))
         elif userinfo is not None and not any(name.lower() == "authorization" for name, _ in fields):
             fields.append(basic_header(userinfo))
-        return Encoded(method, url, fields or None, body, (*phases, total), cancel)
+        follow = self._follow_redirects if follow_redirects is None else follow_redirects
+        return Encoded(method, url, fields or None, body, (*phases, total), cancel), follow
+
+    def _is_plain(self, retry: Retry | None, follow: bool) -> bool:
+        """Whether a call is one request to the core and nothing else."""
+        return retry is None and not follow and self._cookies is None and not self._hooks
+
+    @property
+    def cookies(self) -> CookieJar | None:
+        """The jar, which locks by itself; ``None`` without one."""
+        return self._cookies
 
     def stats(self) -> ClientStats:
         """Counters since the client was made, in this process."""

@@ -17,7 +17,8 @@ from offgil.timeouts import Timeout
 __all__ = ["Content", "HeaderTypes", "ParamTypes", "Request", "RequestOptions"]
 
 Scalar = str | int | float | bool | None
-HeaderTypes = Mapping[str, str] | Sequence[tuple[str, str]]
+#: A value of ``None`` keeps the client's default of that name away.
+HeaderTypes = Mapping[str, str | None] | Sequence[tuple[str, str | None]]
 ParamTypes = Mapping[str, Scalar | Sequence[Scalar]] | Sequence[tuple[str, Scalar]]
 Content = bytes | bytearray | memoryview | str
 
@@ -44,6 +45,7 @@ class RequestOptions(TypedDict, total=False):
     deadline: float | Unset | None
     cancel: CancelToken | None
     auth: BasicAuth | None
+    follow_redirects: bool | None
 
 
 @dataclass(slots=True)
@@ -63,14 +65,15 @@ class Request:
     deadline: float | Unset | None = UNSET
     cancel: CancelToken | None = None
     auth: BasicAuth | None = None
+    follow_redirects: bool | None = None
 
 
 class Encoded(NamedTuple):
     """A request as the native core takes it."""
 
     method: str
-    url: str
-    headers: list[tuple[str, str]] | None
+    url: str  # without credentials
+    headers: list[tuple[str, str | None]] | None
     body: bytes | None
     limits: tuple[float | None, ...]  # connect, read, write, pool and total seconds
     cancel: CancelToken | None
@@ -137,14 +140,14 @@ def _text(value: Scalar) -> str:
     return str(value)
 
 
-def encode_headers(headers: HeaderTypes | None) -> list[tuple[str, str]]:
+def encode_headers(headers: HeaderTypes | None) -> list[tuple[str, str | None]]:
     """Return headers as a list of pairs; the core checks their bytes."""
     if not headers:
         return []
     return list(headers.items() if isinstance(headers, Mapping) else headers)
 
 
-def encode_body(json: Any, content: Content | None, headers: list[tuple[str, str]]) -> bytes | None:
+def encode_body(json: Any, content: Content | None, headers: list[tuple[str, str | None]]) -> bytes | None:
     """Return the body's bytes, adding a Content-Type to ``headers`` for JSON unless there is one."""
     if json is not None:
         if content is not None:
