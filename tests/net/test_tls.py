@@ -55,6 +55,23 @@ def test_a_bundle_of_ones_own(tls_server, authority):
         assert [outcome.content for outcome in client.map([tls_server] * 5, concurrency=2)] == [b"ok"] * 5
 
 
+def test_one_certificate_that_is_trusted_for_itself(tls_server, authority):
+    with offgil.Client(verify=authority / "server.pem") as client:
+        assert client.get(tls_server).content == b"ok"
+
+
+def test_a_bundle_that_is_replaced(tls_server, authority, tmp_path):
+    bundle = tmp_path / "bundle.pem"
+    for name, good in (("ca.pem", True), ("client.pem", False), ("ca.pem", True)):
+        bundle.write_bytes((authority / name).read_bytes())
+        with offgil.Client(verify=bundle) as client:
+            if good:
+                assert client.get(tls_server).content == b"ok"
+            else:
+                with pytest.raises(offgil.ConnectError, match="certificate"):
+                    client.get(tls_server)
+
+
 def test_no_verification(tls_server):
     with offgil.Client(verify=False) as client:
         assert client.get(tls_server).content == b"ok"
