@@ -53,8 +53,7 @@ class Client(BaseClient):
             TooManyRedirects: more than ``max_redirects``.
             Closed: the client is or was closed meanwhile.
         """
-        # The most frequent call, and most of its cost in Python.
-        if self._is_direct and not options and "@" not in url:
+        if self._is_direct and not options and "@" not in url:  # the most frequent call, and most of its cost in Python
             url = encode_url(url, self._base_url, self._params)
             return cast(Response, self._core.request(method, url, None, None, self._default_limits, None))
         encoded, follow = self._encode(method, url, **options)

@@ -156,8 +156,8 @@ class BaseClient:
         timeout: Timeout | float | Unset | None = UNSET,
         deadline: float | Unset | None = UNSET,
         cancel: _core.CancelToken | None = None,
-        auth: BasicAuth | None = None,
         follow_redirects: bool | None = None,
+        auth: BasicAuth | None = None,
     ) -> tuple[Encoded, bool]:
         fields = encode_headers(headers)
         body = encode_body(json, content, fields)

@@ -110,8 +110,8 @@ class Batch:
             request.timeout,
             request.deadline,
             request.cancel,
-            request.auth,
             request.follow_redirects,
+            request.auth,
         )
         retry = self._client._retry
         pending = _Pending(tag, request)

@@ -44,8 +44,8 @@ class RequestOptions(TypedDict, total=False):
     timeout: Timeout | float | Unset | None
     deadline: float | Unset | None
     cancel: CancelToken | None
-    auth: BasicAuth | None
     follow_redirects: bool | None
+    auth: BasicAuth | None
 
 
 @dataclass(slots=True)
@@ -64,8 +64,8 @@ class Request:
     timeout: Timeout | float | Unset | None = UNSET
     deadline: float | Unset | None = UNSET
     cancel: CancelToken | None = None
-    auth: BasicAuth | None = None
     follow_redirects: bool | None = None
+    auth: BasicAuth | None = None
 
 
 class Encoded(NamedTuple):

@@ -25,11 +25,10 @@ std::string_view utf8_of(nb::handle text) {
 
 }  // namespace
 
-/// A value of None keeps the client's default of that name away.
 net::Header header_of(nb::handle name, nb::handle value) {
     net::Header header{std::string(utf8_of(name)), {}, value.is_none()};
     if (!header.omitted) header.value = utf8_of(value);
-    if (net::equal_ignoring_case(header.name, "Proxy-Authorization"))
+    if (!header.omitted && net::equal_ignoring_case(header.name, "Proxy-Authorization"))
         throw NetException(
             {net::ErrorKind::local_protocol,
              "header Proxy-Authorization: it would reach the server; give the proxy's credentials "
