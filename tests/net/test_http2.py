@@ -20,7 +20,7 @@ GIVEN_UP = {8, 5}
 #: What was refused on a connection that it shared is only told from what may have been carried out by newer versions.
 LIBCURL = tuple(map(int, _core.libcurl_info().version.split(".")[:2]))
 TELLS_REFUSAL = LIBCURL >= (8, 23)
-#: Whether it was seen to wait, once in some ten thousand requests, for an answer that it had read already.
+#: Whether it was seen, twice in a hundred thousand requests, to wait until its read limit; nobody knows yet for what.
 STALLS = LIBCURL < (8, 0)
 MANY = 16
 
