@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Self, Unpack, cast
 
 from offgil.client_base import BaseClient
+from offgil.content import replayable
+from offgil.download import Download, PartialFile
 from offgil.errors import RequestError
 from offgil.map import Batch, Outcome, map_requests
 from offgil.request import Encoded, Request, RequestOptions, encode_url
@@ -41,7 +44,10 @@ class Client(BaseClient):
             params: query parameters, after the client's.
             headers: replace the client's of the same name.
             json: encoded as the body, with its Content-Type.
-            content: the body as it is; ``str`` is sent as UTF-8.
+            content: the body as it is; ``str`` is sent as UTF-8.  A file opened in binary mode is sent from its position,
+                which stays where it is, to its end; a regular one is read by the core without Python.  An iterable of
+                bytes is advanced as fast as the server takes them, on the calling thread, and sent in chunks, or under
+                the Content-Length that ``headers`` gives; an iterator is sent once only, without ``retry``.
             timeout: overrides the client's.
             deadline: overrides the client's.
             cancel: a :class:`~offgil.CancelToken` that can end the call from another thread.
@@ -50,6 +56,7 @@ class Client(BaseClient):
             RequestError: no usable answer; the subclass says why.
             InvalidURL: the URL cannot be parsed.
             Closed: the client is or was closed meanwhile.
+            Exception: whatever an iterable ``content`` raises ends the request.
         """
         if options:
             encoded = self._encode(method, url, **options)
@@ -57,18 +64,21 @@ class Client(BaseClient):
             encoded = Encoded(
                 method, encode_url(url, self._base_url, self._params), None, None, self._default_limits, None
             )
-        if self._retry is not None and method in self._retry.methods:
-            return self._request_with_retries(self._retry, encoded)
-        return cast(Response, self._core.request(*encoded))
+        return self._send(encoded)
 
-    def _request_with_retries(self, retry: Retry, encoded: Encoded) -> Response:
+    def _send(self, encoded: Encoded, save_to: int = -1) -> Response:
+        if self._retry is not None and encoded.method in self._retry.methods and replayable(encoded.body):
+            return self._send_with_retries(self._retry, encoded, save_to)
+        return cast(Response, self._core.request(*encoded, save_to))
+
+    def _send_with_retries(self, retry: Retry, encoded: Encoded, save_to: int) -> Response:
         *phases, deadline = encoded.limits
         end = None if deadline is None else time.monotonic() + deadline
         for attempt in itertools.count(1):
             left = None if end is None else max(0.0, end - time.monotonic())
             outcome: Response | RequestError
             try:
-                outcome = cast(Response, self._core.request(*encoded._replace(limits=(*phases, left))))
+                outcome = cast(Response, self._core.request(*encoded._replace(limits=(*phases, left)), save_to))
             except RequestError as error:
                 outcome = error
             delay = retry.pause_after(attempt, outcome)
@@ -89,6 +99,30 @@ class Client(BaseClient):
         bounds all of it.  A stream counts as one of ``max_connections`` until its body is over or it is closed.
         """
         return StreamResponse(self._core, *self._encode(method, url, **options))
+
+    def download(
+        self, url: str, path: str | os.PathLike[str], *, method: str = "GET", **options: Unpack[RequestOptions]
+    ) -> Download:
+        """Write the body of an answer to a file, in the core and in constant memory, whatever its size.
+
+        The file gets its name when it is complete, and replaces one that has it; until then it is a hidden one beside
+        it, which a failure removes.  It is not synced to the disk.  ``max_response_bytes`` does not bound it.
+
+        Args:
+            url: absolute, or relative to ``base_url``.
+            path: the file.
+            method: any HTTP method, in upper case.
+            options: as for :meth:`request`.
+
+        Raises:
+            HTTPStatusError: the status is not 2xx; it carries the answer, whose body is in memory and bounded.
+            FileError: the file cannot be written, for instance because the disk is full.
+            OSError: the file cannot be made or renamed.
+            RequestError, InvalidURL, Closed: as for :meth:`request`.
+        """
+        encoded = self._encode(method, url, **options)
+        with PartialFile(path) as file:
+            return file.keep(self._send(encoded, file.descriptor))
 
     def get(self, url: str, **options: Unpack[RequestOptions]) -> Response:
         """Send a GET request; options as for :meth:`request`."""

@@ -7,14 +7,13 @@ from collections.abc import Callable
 from typing import Any, Self, TypeVar
 
 from offgil import __version__, _core
+from offgil.content import Content, encode_body
 from offgil.request import (
     UNSET,
-    Content,
     Encoded,
     HeaderTypes,
     ParamTypes,
     Unset,
-    encode_body,
     encode_headers,
     encode_params,
     encode_url,

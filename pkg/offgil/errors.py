@@ -27,6 +27,7 @@ Network errors carry httpx's names and nesting, so that code written for httpx r
     │   │   │   └── UnsupportedProtocol
     │   │   ├── Cancelled
     │   │   ├── DecodingError
+    │   │   ├── FileError           (also OSError)
     │   │   ├── ResponseTooLarge
     │   │   └── TooManyRedirects
     │   └── HTTPStatusError
@@ -65,6 +66,7 @@ __all__ = [
     "ConnectTimeout",
     "DeadlineExceeded",
     "DecodingError",
+    "FileError",
     "HTTPError",
     "HTTPStatusError",
     "InvalidURL",
@@ -166,7 +168,10 @@ class ProtocolError(TransportError):
 
 
 class LocalProtocolError(ProtocolError):
-    """The request itself is not valid HTTP, for instance a header with a line break.  Nothing was sent."""
+    """The request itself is not valid HTTP, for instance a header with a line break.
+
+    Nothing was sent, unless its body turned out not to keep to its length.
+    """
 
 
 class RemoteProtocolError(ProtocolError):
@@ -187,6 +192,13 @@ class Cancelled(RequestError):
 
 class DecodingError(RequestError):
     """The body's Content-Encoding does not match its bytes."""
+
+
+class FileError(RequestError, OSError):
+    """A file, the body of the request or the target of a download, could not be read or written.
+
+    ``errno``, ``strerror`` and ``filename`` say what happened to which file.
+    """
 
 
 class ResponseTooLarge(RequestError):
@@ -225,7 +237,7 @@ class StreamClosed(StreamError):
 
 
 class StreamConsumed(StreamError):
-    """The streamed body has been read or iterated over already; it comes once."""
+    """A body that comes once, a streamed answer's or an iterator to be sent, has been read or iterated over already."""
 
 
 class UnknownKind(OffgilError, ValueError):

@@ -97,6 +97,11 @@ struct Timings {
     Nanos first_byte = 0;
 };
 
+/// Whether a status is 2xx.
+inline bool successful(int status) {
+    return status >= 200 && status <= 299;
+}
+
 struct Response {
     int status = 0;
     int http_version = 0;  ///< 10, 11, 20 or 30
