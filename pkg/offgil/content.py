@@ -46,7 +46,7 @@ def encode_body(json: Any, content: Content | None, headers: list[tuple[str, str
     if isinstance(content, AsyncIterable):
         raise TypeError("content is an asynchronous iterable, which only an asynchronous client could read")
     if isinstance(content, Iterable) and not isinstance(content, Mapping):
-        return IterableBody(content, _announced_length(headers))
+        return _iterable_body(content, headers)
     raise TypeError(f"content must be bytes, str, a binary file or an iterable of bytes, not {type(content).__name__}")
 
 
@@ -55,7 +55,7 @@ def replayable(body: Body | None) -> bool:
     return not isinstance(body, IterableBody) or body.replayable
 
 
-def _file_body(file: Any, headers: list[tuple[str, str]]) -> FileBody | IterableBody:
+def _file_body(file: Any, headers: list[tuple[str, str]]) -> Body:
     if isinstance(file, io.TextIOBase):
         raise TypeError("content is a text file; open it in binary mode, 'rb'")
     # Only these have their descriptor's bytes for content: a GzipFile, too, has a descriptor.
@@ -69,14 +69,18 @@ def _file_body(file: Any, headers: list[tuple[str, str]]) -> FileBody | Iterable
             return FileBody(raw.fileno(), start, max(0, status.st_size - start), str(raw.name))
     # read1 returns what a pipe has, read would wait for all of a piece
     read = getattr(file, "read1", file.read)
-    return IterableBody(iter(partial(read, _PIECE), b""), _announced_length(headers))
+    return _iterable_body(iter(partial(read, _PIECE), b""), headers)
 
 
-def _announced_length(headers: list[tuple[str, str]]) -> int | None:
+def _iterable_body(content: Iterable[Any], headers: list[tuple[str, str]]) -> Body:
     lengths = {value.strip() for name, value in headers if name.lower() == "content-length"}
     if not lengths:
-        return None
+        return IterableBody(content, None)
     length = lengths.pop()
     if lengths or not (length.isascii() and length.isdigit()):
         raise LocalProtocolError(f"Content-Length {length!r}: give one number, or none; nothing was sent")
-    return int(length)
+    if int(length) > 0:
+        return IterableBody(content, int(length))
+    if any(content):  # the core would not even ask
+        raise LocalProtocolError("the request's body is longer than its Content-Length, 0; nothing was sent")
+    return b""
