@@ -4,11 +4,11 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "net/response.h"
+#include "net/body.h"
 
 namespace offgil::net {
 
-/// Writes a body to a file from its start, in large pieces: libcurl delivers 16 KiB at a time.
+/// Writes a body to a file from its start.
 ///
 /// Locking: none; a sink belongs to the thread that drives its transfer.
 class FileSink {
@@ -25,9 +25,10 @@ class FileSink {
 
   private:
     bool flush();
+    bool write(const char *data, std::size_t size);
 
     const int descriptor_;
-    Body buffer_;
+    Body buffer_;  ///< small pieces that are not written yet
     std::uint64_t written_ = 0;
     int error_ = 0;
 };
