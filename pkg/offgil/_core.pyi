@@ -2,6 +2,7 @@
 Native core of offgil: HTTP on libcurl and result stores. Use the offgil package instead.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 class ManagedStats:
@@ -47,6 +48,7 @@ class ManagedStore:
 class Response:
     """A complete response as the native core holds it."""
 
+    def __buffer__(self, flags: int, /) -> memoryview: ...
     @property
     def status_code(self) -> int: ...
     @property
@@ -92,6 +94,24 @@ class Config:
     @ca_file.setter
     def ca_file(self, arg: str, /) -> None: ...
 
+class FileBody:
+    """A regular file as the body of one request at a time."""
+
+    def __init__(self, descriptor: int, offset: int, size: int, path: str) -> None:
+        """Read `size` bytes from `offset`; the descriptor is duplicated."""
+
+class IterableBody:
+    """An iterable of bytes as the body of one request at a time."""
+
+    def __init__(self, iterable: Iterable[bytes | bytearray | memoryview], size: int | None) -> None:
+        """
+        Send what `iterable` yields; `size` is how many bytes that must be, None for any number.
+        """
+
+    @property
+    def replayable(self) -> bool:
+        """Whether the body can be sent more than once: an iterator cannot."""
+
 class LibcurlInfo:
     """What the linked libcurl is and can do."""
 
@@ -135,11 +155,14 @@ class Client:
         method: str,
         url: str,
         headers: list[tuple[str, str]] | None,
-        body: bytes | None,
+        body: bytes | FileBody | IterableBody | None,
         limits: tuple[float | None, ...],
         cancel: CancelToken | None,
+        save_to: int = -1,
     ) -> Response:
-        """Run one request to its end, detached."""
+        """
+        Run one request to its end, detached; a 2xx body goes to the descriptor `save_to`, if given.
+        """
 
     def pause(self, seconds: float, cancel: CancelToken | None) -> None:
         """Sleep, detached; close() and the token end it with their error."""
@@ -162,7 +185,7 @@ class Batch:
         method: str,
         url: str,
         headers: list[tuple[str, str]] | None,
-        body: bytes | None,
+        body: bytes | FileBody | IterableBody | None,
         limits: tuple[float | None, ...],
         cancel: CancelToken | None,
         tag: int,
@@ -186,7 +209,7 @@ class Stream:
         method: str,
         url: str,
         headers: list[tuple[str, str]] | None,
-        body: bytes | None,
+        body: bytes | FileBody | IterableBody | None,
         limits: tuple[float | None, ...],
         cancel: CancelToken | None,
     ) -> None:

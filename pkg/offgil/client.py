@@ -44,10 +44,11 @@ class Client(BaseClient):
             params: query parameters, after the client's.
             headers: replace the client's of the same name.
             json: encoded as the body, with its Content-Type.
-            content: the body as it is; ``str`` is sent as UTF-8.  A file opened in binary mode is sent from its position,
-                which stays where it is, to its end; a regular one is read by the core without Python.  An iterable of
-                bytes is advanced as fast as the server takes them, on the calling thread, and sent in chunks, or under
-                the Content-Length that ``headers`` gives; an iterator is sent once only, without ``retry``.
+            content: the body as it is; ``str`` is sent as UTF-8.  Of a file opened in binary mode, what follows its
+                position is sent: a regular one is read by the core, without Python, and its position stays.  An
+                iterable of bytes (or a file that only Python can read) is advanced on the calling thread as fast as
+                the server takes them, and sent in chunks, or under the Content-Length in ``headers``, which is
+                checked; an iterator is sent once, whatever ``retry`` says.
             timeout: overrides the client's.
             deadline: overrides the client's.
             cancel: a :class:`~offgil.CancelToken` that can end the call from another thread.
@@ -177,6 +178,7 @@ class Client(BaseClient):
 
         Raises:
             ValueError: ``concurrency`` is below 1.
+            TypeError: the ``content`` of a request is an iterable, or a file that only Python can read.
         """
         if concurrency < 1:
             raise ValueError(f"concurrency={concurrency}: must be at least 1")

@@ -210,7 +210,10 @@ class TooManyRedirects(RequestError):
 
 
 class HTTPStatusError(HTTPError):
-    """The server answered with a 4xx or 5xx status; raised by ``Response.raise_for_status``."""
+    """The server answered with a 4xx or 5xx status; raised by ``Response.raise_for_status``.
+
+    :meth:`Client.download` raises it for whatever is not 2xx.
+    """
 
     def __init__(self, message: str, *, response: Response | StreamResponse) -> None:
         super().__init__(message)

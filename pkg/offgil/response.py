@@ -23,7 +23,8 @@ class Response(_core.Response):
     """A complete answer.
 
     Attributes inherited from the native core: ``status_code``, ``reason_phrase``, ``http_version`` (``"HTTP/1.1"``),
-    ``url`` and ``content`` (the decoded body as ``bytes``, made at the first access).
+    ``url`` and ``content`` (the decoded body as ``bytes``, made at the first access).  ``memoryview(response)``, and
+    whatever takes a buffer, reads the body where it was received, without a copy.
 
     Thread-safety: safe on shared objects (immutable).
     """

@@ -31,9 +31,7 @@ struct PyClient {
             nb::gil_scoped_release detached;
             return client.perform(request, interrupt);
         }();
-        if (auto *error = std::get_if<net::Error>(&result)) {
-            raise(std::move(*error));
-        }
+        if (auto *error = std::get_if<net::Error>(&result)) raise(std::move(*error));
         return make_response(response_type, std::get<net::Response>(std::move(result)));
     }
 
@@ -121,8 +119,7 @@ void bind_net(nb::module_ &m) {
              nb::sig("def request(self, method: str, url: str, headers: list[tuple[str, str]] | None, "
                      "body: bytes | FileBody | IterableBody | None, limits: tuple[float | None, ...], "
                      "cancel: CancelToken | None, save_to: int = -1) -> Response"),
-             "Run one request to its end, detached.  The body of a 2xx answer goes to the file whose "
-             "descriptor is `save_to`, if one is given.")
+             "Run one request to its end, detached; a 2xx body goes to the descriptor `save_to`, if given.")
         .def("pause", &PyClient::pause, "seconds"_a, "cancel"_a.none(),
              nb::sig("def pause(self, seconds: float, cancel: CancelToken | None) -> None"),
              "Sleep, detached; close() and the token end it with their error.")

@@ -92,7 +92,7 @@ void bind_batch(nb::module_ &m) {
         .def("add", &PyBatch::add, "method"_a, "url"_a, "headers"_a.none(), "body"_a.none(), "limits"_a,
              "cancel"_a.none(), "tag"_a,
              nb::sig("def add(self, method: str, url: str, headers: list[tuple[str, str]] | None, body: "
-                     "bytes | FileBody | None, "
+                     "bytes | FileBody | IterableBody | None, "
                      "limits: tuple[float | None, ...], cancel: CancelToken | None, tag: int) -> None"),
              "Queue a request.")
         .def("wait", &PyBatch::wait, "timeout"_a.none(),

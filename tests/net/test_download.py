@@ -38,6 +38,10 @@ def whole(body, head=HEAD):
     return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
 
+def chunk(data):
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
 CUT = HEAD + b"Content-Length: 9999999\r\n\r\n" + BODY
 
 
@@ -59,11 +63,9 @@ def test_a_body_is_written_whole(serve, target, body, framing):
     answer = {
         "length": whole(body),
         "close": HEAD + b"Connection: close\r\n\r\n" + body,
-        "chunked": HEAD + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n" * bool(body),
+        "chunked": HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + (chunk(body) if body else b"") + b"0\r\n\r\n",
         "gzip": whole(gzip.compress(body), HEAD + b"Content-Encoding: gzip\r\n"),
     }[framing]
-    if framing == "chunked" and not body:
-        answer += b"\r\n"
     server = serve(lambda peer, _: (peer.read_request(), peer.send(answer)))
     with Client(base_url=server.url) as client:
         done = client.download("/path", target if framing == "length" else str(target), params={"q": 1})

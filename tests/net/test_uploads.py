@@ -234,10 +234,10 @@ def test_what_cannot_be_sent_is_refused(url, tmp_path):
 
 def test_a_file_that_cannot_be_read(url, path):
     with Client() as client, open(path, "r+b", buffering=0) as writable:
-        # what has the file's methods, and a descriptor that is not for reading
-        with open(path, "ab", buffering=0) as file, pytest.raises(offgil.FileError) as caught:
+        with open(path, "ab", buffering=0) as file:  # its descriptor is not for reading
             file.seek(0)
-            client.post(url, content=file)
+            with pytest.raises(offgil.FileError) as caught:
+                client.post(url, content=file)
         assert isinstance(caught.value, OSError)
         assert caught.value.filename == str(path)
         assert caught.value.errno
