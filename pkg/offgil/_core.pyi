@@ -2,6 +2,7 @@
 Native core of offgil: HTTP on libcurl and result stores. Use the offgil package instead.
 """
 
+import enum
 from collections.abc import Iterable
 from typing import Any
 
@@ -66,6 +67,36 @@ class Response:
     @property
     def raw_timings(self) -> tuple[float, float, float, float]: ...
 
+class FileBody:
+    """A regular file as the body of one request at a time."""
+
+    def __init__(self, descriptor: int, offset: int, size: int, path: str) -> None:
+        """Read `size` bytes from `offset`; the descriptor is duplicated."""
+
+class IterableBody:
+    """An iterable of bytes as the body of one request at a time."""
+
+    def __init__(self, iterable: Iterable[bytes | bytearray | memoryview], size: int | None) -> None:
+        """
+        Send what `iterable` yields; `size` is how many bytes that must be, None for any number.
+        """
+
+    @property
+    def replayable(self) -> bool:
+        """Whether the body can be sent more than once: an iterator cannot."""
+
+class HttpVersion(enum.Enum):
+    """Which versions of HTTP a client speaks."""
+
+    HTTP1 = 0
+    """1.1 always"""
+
+    NEGOTIATE = 1
+    """HTTP/2 where TLS' ALPN agrees on it"""
+
+    HTTP2 = 2
+    """HTTP/2 without asking, also without TLS"""
+
 class Config:
     """What all requests of one client share; copied by Client."""
 
@@ -85,32 +116,24 @@ class Config:
     def max_response_bytes(self) -> int: ...
     @max_response_bytes.setter
     def max_response_bytes(self, arg: int, /) -> None: ...
-    @property
-    def verify(self) -> bool: ...
-    @verify.setter
-    def verify(self, arg: bool, /) -> None: ...
-    @property
-    def ca_file(self) -> str: ...
-    @ca_file.setter
-    def ca_file(self, arg: str, /) -> None: ...
+    def set_authorities(self, verify: bool, ca_file: str) -> None:
+        """Whom to trust; an empty file stands for the system's."""
 
-class FileBody:
-    """A regular file as the body of one request at a time."""
+    def set_certificate(self, cert_file: str, key_file: str, password: str) -> None:
+        """Show this certificate to servers that ask; reads both files."""
 
-    def __init__(self, descriptor: int, offset: int, size: int, path: str) -> None:
-        """Read `size` bytes from `offset`; the descriptor is duplicated."""
+    def set_tls_versions(self, lowest: int, highest: int) -> None:
+        """Bounds as ten times the version; 0 for no highest."""
 
-class IterableBody:
-    """An iterable of bytes as the body of one request at a time."""
+    def set_proxies(
+        self, for_http: tuple[str, str, str] | None, for_https: tuple[str, str, str] | None, no_proxy: str
+    ) -> None:
+        """Each as URL, user and password."""
 
-    def __init__(self, iterable: Iterable[bytes | bytearray | memoryview], size: int | None) -> None:
-        """
-        Send what `iterable` yields; `size` is how many bytes that must be, None for any number.
-        """
+    def set_unix_socket(self, path: str) -> None:
+        """Connect there instead of to the URLs' hosts."""
 
-    @property
-    def replayable(self) -> bool:
-        """Whether the body can be sent more than once: an iterator cannot."""
+    def set_http_version(self, version: HttpVersion) -> None: ...
 
 class LibcurlInfo:
     """What the linked libcurl is and can do."""
@@ -154,7 +177,7 @@ class Client:
         self,
         method: str,
         url: str,
-        headers: list[tuple[str, str]] | None,
+        headers: list[tuple[str, str | None]] | None,
         body: bytes | FileBody | IterableBody | None,
         limits: tuple[float | None, ...],
         cancel: CancelToken | None,
@@ -184,7 +207,7 @@ class Batch:
         self,
         method: str,
         url: str,
-        headers: list[tuple[str, str]] | None,
+        headers: list[tuple[str, str | None]] | None,
         body: bytes | FileBody | IterableBody | None,
         limits: tuple[float | None, ...],
         cancel: CancelToken | None,
@@ -208,7 +231,7 @@ class Stream:
         client: Client,
         method: str,
         url: str,
-        headers: list[tuple[str, str]] | None,
+        headers: list[tuple[str, str | None]] | None,
         body: bytes | FileBody | IterableBody | None,
         limits: tuple[float | None, ...],
         cancel: CancelToken | None,

@@ -21,7 +21,7 @@ Body = bytes | FileBody | IterableBody
 _PIECE = 64 * 1024
 
 
-def encode_body(json: Any, content: Content | None, headers: list[tuple[str, str]]) -> Body | None:
+def encode_body(json: Any, content: Content | None, headers: list[tuple[str, str | None]]) -> Body | None:
     """Return the body as the core takes it, adding a Content-Type to ``headers`` for JSON unless there is one.
 
     Raises:
@@ -55,7 +55,7 @@ def replayable(body: Body | None) -> bool:
     return not isinstance(body, IterableBody) or body.replayable
 
 
-def _file_body(file: Any, headers: list[tuple[str, str]]) -> Body:
+def _file_body(file: Any, headers: list[tuple[str, str | None]]) -> Body:
     if isinstance(file, io.TextIOBase):
         raise TypeError("content is a text file; open it in binary mode, 'rb'")
     # Only these have their descriptor's bytes for content: a GzipFile, too, has a descriptor.
@@ -72,8 +72,8 @@ def _file_body(file: Any, headers: list[tuple[str, str]]) -> Body:
     return _iterable_body(iter(partial(read, _PIECE), b""), headers)
 
 
-def _iterable_body(content: Iterable[Any], headers: list[tuple[str, str]]) -> Body:
-    lengths = {value.strip() for name, value in headers if name.lower() == "content-length"}
+def _iterable_body(content: Iterable[Any], headers: list[tuple[str, str | None]]) -> Body:
+    lengths = {value.strip() for name, value in headers if value is not None and name.lower() == "content-length"}
     if not lengths:
         return IterableBody(content, None)
     length = lengths.pop()

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypedDict
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from offgil._core import CancelToken
+from offgil.auth import BasicAuth, split_userinfo
 from offgil.content import Body, Content
 from offgil.errors import InvalidURL
 from offgil.timeouts import Timeout
@@ -16,7 +17,8 @@ from offgil.timeouts import Timeout
 __all__ = ["HeaderTypes", "ParamTypes", "Request", "RequestOptions"]
 
 Scalar = str | int | float | bool | None
-HeaderTypes = Mapping[str, str] | Sequence[tuple[str, str]]
+#: A value of ``None`` keeps the client's default of that name away.
+HeaderTypes = Mapping[str, str | None] | Sequence[tuple[str, str | None]]
 ParamTypes = Mapping[str, Scalar | Sequence[Scalar]] | Sequence[tuple[str, Scalar]]
 
 
@@ -41,6 +43,8 @@ class RequestOptions(TypedDict, total=False):
     timeout: Timeout | float | Unset | None
     deadline: float | Unset | None
     cancel: CancelToken | None
+    follow_redirects: bool | None
+    auth: BasicAuth | None
 
 
 @dataclass(slots=True)
@@ -59,6 +63,8 @@ class Request:
     timeout: Timeout | float | Unset | None = UNSET
     deadline: float | Unset | None = UNSET
     cancel: CancelToken | None = None
+    follow_redirects: bool | None = None
+    auth: BasicAuth | None = None
 
 
 class Encoded(NamedTuple):
@@ -66,7 +72,7 @@ class Encoded(NamedTuple):
 
     method: str
     url: str
-    headers: list[tuple[str, str]] | None
+    headers: list[tuple[str, str | None]] | None
     body: Body | None
     limits: tuple[float | None, ...]  # connect, read, write, pool and total seconds
     cancel: CancelToken | None
@@ -93,12 +99,15 @@ def encode_url(url: str, base_url: str, params: Sequence[tuple[str, str]]) -> st
 
 def _quote(url: str) -> str:
     if any(ord(c) < 0x20 or ord(c) == 0x7F for c in url):
-        raise InvalidURL(f"{url!r}: a URL cannot hold control characters; nothing was sent")
+        raise InvalidURL(f"{split_userinfo(url)[0]!r}: a URL cannot hold control characters; nothing was sent")
     parts = urlsplit(url)
     try:
-        netloc = parts.netloc.encode("idna").decode("ascii")
+        userinfo, at, host = parts.netloc.rpartition("@")
+        netloc = quote(userinfo, safe=_SAFE_IN_URL) + at + host.encode("idna").decode("ascii")
     except UnicodeError as error:
-        raise InvalidURL(f"{url!r}: the host name is not valid ({error}); nothing was sent") from error
+        raise InvalidURL(
+            f"{split_userinfo(url)[0]!r}: the host name is not valid ({error}); nothing was sent"
+        ) from error
     return urlunsplit(
         (
             parts.scheme,
@@ -130,7 +139,7 @@ def _text(value: Scalar) -> str:
     return str(value)
 
 
-def encode_headers(headers: HeaderTypes | None) -> list[tuple[str, str]]:
+def encode_headers(headers: HeaderTypes | None) -> list[tuple[str, str | None]]:
     """Return headers as a list of pairs; the core checks their bytes."""
     if not headers:
         return []

@@ -22,9 +22,9 @@ namespace nb = nanobind;
 
 void bind_batch(nb::module_ &m);
 void bind_body(nb::module_ &m);
+void bind_config(nb::module_ &m);
 void bind_managed_store(nb::module_ &m);
 void bind_net(nb::module_ &m);
-void bind_request(nb::module_ &m);
 void bind_response(nb::module_ &m);
 void bind_runtime(nb::module_ &m);
 void bind_shared_store(nb::module_ &m);
@@ -63,6 +63,9 @@ struct PyCancelToken {
 /// The core of a _core.Client, and the Python class of its responses.
 net::Client &core_of(nb::handle client);
 nb::object response_type_of(nb::handle client);
+
+/// A header that cannot end its line early.
+net::Header header_of(nb::handle name, nb::handle value);
 
 /// The arguments of _core.Client.request as a checked request that borrows from `body`: bytes, a FileBody, an
 /// IterableBody or None.

@@ -88,8 +88,8 @@ void bind_net(nb::module_ &m) {
     curl_global_init(CURL_GLOBAL_DEFAULT);
     bind_net_errors(m);
     bind_response(m);
-    bind_request(m);
     bind_body(m);
+    bind_config(m);
 
     nb::class_<net::LibcurlInfo>(m, "LibcurlInfo", "What the linked libcurl is and can do.")
         .def_ro("version", &net::LibcurlInfo::version)
@@ -116,7 +116,7 @@ void bind_net(nb::module_ &m) {
              nb::sig("def __init__(self, config: Config, response_type: type[Response]) -> None"))
         .def("request", &PyClient::request, "method"_a, "url"_a, "headers"_a.none(), "body"_a.none(),
              "limits"_a, "cancel"_a.none(), "save_to"_a = -1,
-             nb::sig("def request(self, method: str, url: str, headers: list[tuple[str, str]] | None, "
+             nb::sig("def request(self, method: str, url: str, headers: list[tuple[str, str | None]] | None, "
                      "body: bytes | FileBody | IterableBody | None, limits: tuple[float | None, ...], "
                      "cancel: CancelToken | None, save_to: int = -1) -> Response"),
              "Run one request to its end, detached; a 2xx body goes to the descriptor `save_to`, if given.")

@@ -69,14 +69,16 @@ void bind_stream(nb::module_ &m) {
     nb::class_<PyStream> stream(m, "Stream", "A response whose body comes in pieces, on the calling thread.");
     bind_head(stream);
     stream
-        .def(nb::init<nb::handle, nb::str, nb::str, nb::handle, nb::handle, nb::tuple,
-                      const PyCancelToken *>(),
-             "client"_a, "method"_a, "url"_a, "headers"_a.none(), "body"_a.none(), "limits"_a,
-             "cancel"_a.none(), nb::keep_alive<1, 2>(),
-             nb::sig("def __init__(self, client: Client, method: str, url: str, "
-                     "headers: list[tuple[str, str]] | None, body: bytes | FileBody | IterableBody | None, "
-                     "limits: tuple[float | None, ...], cancel: CancelToken | None) -> None"),
-             "Send a request, detached, and wait for the head of its answer.")
+        .def(
+            nb::init<nb::handle, nb::str, nb::str, nb::handle, nb::handle, nb::tuple,
+                     const PyCancelToken *>(),
+            "client"_a, "method"_a, "url"_a, "headers"_a.none(), "body"_a.none(), "limits"_a,
+            "cancel"_a.none(), nb::keep_alive<1, 2>(),
+            nb::sig(
+                "def __init__(self, client: Client, method: str, url: str, "
+                "headers: list[tuple[str, str | None]] | None, body: bytes | FileBody | IterableBody | None, "
+                "limits: tuple[float | None, ...], cancel: CancelToken | None) -> None"),
+            "Send a request, detached, and wait for the head of its answer.")
         .def("next", &PyStream::next, nb::sig("def next(self) -> bytes | None"),
              "Wait, detached, for the next bytes of the body; None at its end.")
         .def("close", &PyStream::close, "Drop what is unread; ends a connection in the middle of an answer.");
