@@ -31,6 +31,7 @@ class Download:
         url: where the body came from.
         headers: the header fields.
         timings: when each phase was over.
+        history: the answers that redirected here.
 
     Thread-safety: safe on shared objects (immutable).
     """
@@ -42,6 +43,7 @@ class Download:
     url: str
     headers: Headers
     timings: Timings
+    history: tuple[Response, ...]
 
 
 class PartialFile:
@@ -79,6 +81,7 @@ class PartialFile:
             response.url,
             response.headers,
             response.timings,
+            response.history,
         )
 
     def __enter__(self) -> Self:

@@ -237,6 +237,15 @@ def test_a_retry_starts_the_file_anew(serve, target):
     assert done.size == 5
 
 
+def test_only_the_last_answer_of_redirects_is_written(serve, target):
+    moved = whole(b"moved" * 99, b"HTTP/1.1 302 Found\r\nLocation: /new\r\n")
+    with Client(follow_redirects=True) as client:
+        done = client.download(serve(answering(moved, whole(b"short"))).url, target)
+    assert target.read_bytes() == b"short"
+    assert done.url.endswith("/new")
+    assert [answer.status_code for answer in done.history] == [302]
+
+
 def test_a_full_disk(serve, target):
     # The limit on a file's size stands in for it: write(2) fails in the same place, with EFBIG.
     server = serve(answering(*[whole(BODY)] * 2))

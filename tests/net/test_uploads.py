@@ -325,3 +325,35 @@ def test_both_ways_at_once(serve):
 
     with Client() as client, client.stream("POST", serve(script).url, content=pieces()) as response:
         assert response.read() == b"".join(b"%04d" % number for number in range(20))
+
+
+def moved_first(status):
+    def script(peer, _):
+        while request := peer.read_request():
+            moved_first.bodies.append(request.partition(b"\r\n\r\n")[2])
+            if request.split()[1] == b"/old":
+                peer.send(b"HTTP/1.1 %d Moved\r\nLocation: /new\r\nContent-Length: 0\r\n\r\n" % status)
+            else:
+                peer.answer()
+
+    moved_first.bodies = []
+    return script
+
+
+@pytest.mark.parametrize("status", [303, 307])
+@pytest.mark.parametrize("kind", ["file", "list", "iterator"])
+@pytest.mark.parametrize("announced", [False, True], ids=["chunked", "Content-Length"])
+def test_redirects_send_again_what_can_be_read_again(serve, path, status, kind, announced):
+    headers = {"Content-Length": str(len(BIG))} if announced else {}
+    with (
+        Client(base_url=serve(moved_first(status)).url, follow_redirects=True) as client,
+        open(path, "rb") as file,
+    ):
+        content = {"file": file, "list": [BIG], "iterator": iter([BIG])}[kind]
+        if status == 307 and kind == "iterator":
+            with pytest.raises(offgil.StreamConsumed, match="iterator"):
+                client.post("/old", content=content, headers=headers)
+            assert moved_first.bodies == [BIG]
+        else:
+            assert client.post("/old", content=content, headers=headers).content == b"ok"
+            assert moved_first.bodies == [BIG, BIG if status == 307 else b""]
