@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -20,6 +21,7 @@ error_log {home}/error.log;
 events {{ worker_connections 4096; }}
 http {{
     access_log off;
+    sendfile on;
     keepalive_requests 1000000000;
     client_body_temp_path {home}/body;
     proxy_temp_path {home}/proxy;
@@ -28,6 +30,7 @@ http {{
     scgi_temp_path {home}/scgi;
     server {{
         listen 127.0.0.1:{port} backlog=4096;
+        location /files/ {{ root {home}; }}
         location / {{ default_type text/plain; return 200 '{text}'; }}
         location /v1/chat/completions {{ default_type application/json; return 200 '{completion}'; }}
     }}
@@ -48,7 +51,9 @@ _COMPLETION = {
 
 @contextlib.contextmanager
 def nginx(prefix: tuple[str, ...] = ()) -> Iterator[str]:
-    """Serve 1 KiB at every path and a chat completion at its own; yield the base URL.
+    """Serve 1 KiB at every path, a chat completion at its own, 1 MiB at /files/mib and 1 GiB at /files/gib.
+
+    Yields the base URL.
 
     ``prefix`` goes before the command, for instance ``("taskset", "-c", "0")``.
     """
@@ -60,6 +65,12 @@ def nginx(prefix: tuple[str, ...] = ()) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="offgil-bench-") as home:
         config = Path(home, "nginx.conf")
         config.write_text(_CONFIG.format(home=home, port=port, text="x" * 1024, completion=json.dumps(_COMPLETION)))
+        Path(home).chmod(0o755)  # nginx's worker has a user of its own if started by root
+        files = Path(home, "files")
+        files.mkdir()
+        (files / "mib").write_bytes(os.urandom(1 << 20))
+        with open(files / "gib", "wb") as gib:
+            gib.truncate(1 << 30)
         server = subprocess.Popen([*prefix, binary, "-e", f"{home}/error.log", "-p", home, "-c", str(config)])
         try:
             deadline = time.monotonic() + 10
