@@ -138,7 +138,7 @@ class Client(BaseClient):
         Raises:
             HTTPStatusError: the status is not 2xx; it carries the answer, whose body is in memory and bounded.
             FileError: the file cannot be written, for instance because the disk is full.
-            OSError: the file cannot be made or renamed.
+            OSError: the file cannot be made, closed or renamed.
             RequestError, InvalidURL, Closed: as for :meth:`request`.
         """
         encoded, follow = self._encode(method, url, **options)

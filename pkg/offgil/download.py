@@ -72,6 +72,7 @@ class PartialFile:
         if not response.is_success:
             raise status_error(response, response.text, "the whole answer is in .response; no file was written")
         size = os.fstat(self.descriptor).st_size
+        self._close()  # where a network's file system says that something could not be written
         os.replace(self._partial, self.path)
         return Download(
             self.path,
@@ -84,6 +85,11 @@ class PartialFile:
             response.history,
         )
 
+    def _close(self) -> None:
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
     def __enter__(self) -> Self:
         return self
 
@@ -93,7 +99,7 @@ class PartialFile:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        os.close(self.descriptor)
+        self._close()
         with contextlib.suppress(FileNotFoundError):  # it was kept
             os.unlink(self._partial)
         if isinstance(exc, FileError) and exc.filename is None:

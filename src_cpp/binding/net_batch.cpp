@@ -28,9 +28,9 @@ class PyBatch {
         require_usable();
         if (nb::isinstance<PyIterableBody>(body))
             throw nb::type_error(
-                "one of many requests cannot have an iterable body: its iterator would hold up the others; "
-                "give "
-                "bytes or a file");
+                "one of many requests cannot have an iterable body, which would hold up the others; give "
+                "bytes "
+                "or a file");
         batch_->add(request_of(method, url, headers, body, limits, cancel), tag);
         if (!body.is_none()) bodies_.emplace(tag, nb::borrow(body));
     }

@@ -4,6 +4,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 
+#include <string_view>
 #include <utility>
 
 #include "binding/bind.h"
@@ -55,27 +56,23 @@ bool PyIterableBody::more(void *self, net::FedUpload &upload) {
 
 /// False with a Python exception set.
 bool PyIterableBody::feed(net::FedUpload &upload) {
-    nb::object item = next();
-    if (item.is_valid()) {
-        piece_ = std::move(item);
-        upload.give(
-            {PyBytes_AS_STRING(piece_.ptr()), static_cast<std::size_t>(PyBytes_GET_SIZE(piece_.ptr()))});
-        // libcurl asks for no more than was promised, so this is the last time to see that there is more.
-        while (upload.complete()) {
-            item = next();
-            if (!item.is_valid()) break;
-            if (PyBytes_GET_SIZE(item.ptr()) == 0) continue;
-            piece_ = std::move(item);
-            upload.give(
-                {PyBytes_AS_STRING(piece_.ptr()), static_cast<std::size_t>(PyBytes_GET_SIZE(piece_.ptr()))});
+    for (bool complete = false;; complete = upload.complete()) {
+        nb::object item = next();
+        if (!item.is_valid()) {
+            if (PyErr_Occurred()) return false;
+            upload.finish();
+            iterator_.reset();  // what it holds may refer to the answer that its request gets
             return true;
         }
-        if (!upload.complete()) return true;
+        const std::string_view bytes(PyBytes_AS_STRING(item.ptr()),
+                                     static_cast<std::size_t>(PyBytes_GET_SIZE(item.ptr())));
+        if (complete && bytes.empty()) continue;
+        piece_ = std::move(item);
+        upload.give(bytes);
+        // libcurl asks for no more than was promised: before it gets the last of that, what follows has to be
+        // the end.
+        if (complete || !upload.complete()) return true;
     }
-    if (PyErr_Occurred()) return false;
-    upload.finish();
-    iterator_.reset();  // what it holds may refer to the answer that its request gets
-    return true;
 }
 
 /// The next item as bytes; null at the end, or with a Python exception set.

@@ -34,8 +34,7 @@ struct Request {
     std::string_view body;           ///< borrowed: must outlive the transfer
     bool has_body = false;           ///< an empty body is not the same as none
     std::shared_ptr<Upload> upload;  ///< the body, if it is not `body`; null otherwise
-    int save_to =
-        -1;  ///< descriptor of a file, borrowed: where the body of a 2xx answer goes instead of memory
+    int save_to = -1;                ///< descriptor, borrowed, of a file that takes a 2xx answer's body
     Timeouts timeouts;
     std::shared_ptr<CancelToken> cancel;  ///< may be null
 };
