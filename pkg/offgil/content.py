@@ -65,6 +65,8 @@ def _file_body(file: Any, headers: list[tuple[str, str | None]]) -> Body:
             file.flush()
         status = os.fstat(raw.fileno())
         if stat.S_ISREG(status.st_mode):
+            if not status.st_size:  # empty, or a file of /proc, which tells no size
+                return bytes(file.read())
             start = file.tell()
             return FileBody(raw.fileno(), start, max(0, status.st_size - start), str(raw.name))
     # read1 returns what a pipe has, read would wait for all of a piece

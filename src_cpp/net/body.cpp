@@ -3,8 +3,8 @@
 // === Spare blocks ===
 //
 // malloc hands large blocks back to the kernel, and a page that comes from there costs ten times as much as
-// one that was used a moment ago: for a body of 1 MiB, more than receiving it.  So a few large blocks are
-// kept for the next bodies, whatever thread or client they were of.
+// one that was used a moment ago: for a body of 1 MiB, more than receiving it.  So a few large blocks, 16 MiB
+// at most, are kept for the next bodies, whatever thread or client they were of.
 //
 // Locking: each place in `spares` is one atomic pointer, taken and given by exchange; whoever has the pointer
 // has the block.  A fork in between loses a block, not a lock.

@@ -89,6 +89,19 @@ def test_what_was_written_to_a_file_is_sent(url, recorder):
     assert recorder.bodies == [b"buffered"]
 
 
+def test_files_that_tell_no_size(url, recorder, tmp_path):
+    empty = tmp_path / "empty"
+    empty.touch()
+    with Client() as client, open(empty, "rb") as nothing:
+        client.post(url, content=nothing)
+        if os.path.exists("/proc/self/cmdline"):
+            with open("/proc/self/cmdline", "rb") as told:
+                client.post(url, content=told)
+    assert recorder.bodies[0] == b""
+    assert b"\r\ncontent-length: 0" in recorder.requests[0][0]
+    assert all(recorder.bodies[1:])
+
+
 def test_files_that_only_python_can_read(url, recorder, tmp_path):
     packed = tmp_path / "packed.gz"
     packed.write_bytes(gzip.compress(BIG))
