@@ -79,7 +79,7 @@ def _iterable_body(content: Iterable[Any], headers: list[tuple[str, str | None]]
     if not lengths:
         return IterableBody(content, None)
     length = lengths.pop()
-    if lengths or not (length.isascii() and length.isdigit()):
+    if lengths or not (length.isascii() and length.isdigit() and len(length) < 19):
         raise LocalProtocolError(f"Content-Length {length!r}: give one number, or none; nothing was sent")
     if int(length) > 0:
         return IterableBody(content, int(length))
