@@ -94,23 +94,24 @@ class Peer:
         elif (at := fields.find(b"\r\ncontent-length:")) >= 0:
             size = int(fields[at:].split(b"\r\n")[1].split(b":")[1])
             while len(body) < size:
-                body += self._more()
+                body += self.more()
         return head + b"\r\n\r\n" + body
 
     def _read_chunks(self, data: bytes) -> bytes:
         body = b""
         while True:
             while b"\r\n" not in data:
-                data += self._more()
+                data += self.more()
             size, _, data = data.partition(b"\r\n")
             end = int(size, 16)
             while len(data) < end + 2:
-                data += self._more()
+                data += self.more()
             body, data = body + data[:end], data[end + 2 :]
             if not end:
                 return body
 
-    def _more(self) -> bytes:
+    def more(self) -> bytes:
+        """Read what is there of a request that has begun."""
         piece = self.sock.recv(1 << 18)
         if not piece:
             raise ConnectionResetError("the client left within a body")

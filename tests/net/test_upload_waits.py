@@ -141,7 +141,7 @@ def test_sending_counts_as_activity_once_the_answer_has_begun(serve, tmp_path):
         for turn in range(1, 21):
             peer.stop.wait(0.1)
             while got < size * turn // 20 - 4096:
-                got += len(peer.sock.recv(1 << 16))
+                got += len(peer.more())
         peer.answer()
 
     path = tmp_path / "large"

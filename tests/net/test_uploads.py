@@ -160,10 +160,10 @@ def test_pieces_go_out_as_they_come_and_on_the_calling_thread(serve):
         data = b""
         for number in range(5):
             while b"piece %d" % number not in data:
-                data += peer.sock.recv(65536)
+                data += peer.more()
             came.release()
         while b"\r\n0\r\n\r\n" not in data:
-            data += peer.sock.recv(65536)
+            data += peer.more()
         peer.answer()
 
     threads = set()
@@ -324,11 +324,11 @@ def test_both_ways_at_once(serve):
     def script(peer, _):
         data = b""
         while b"\r\n\r\n" not in data:
-            data += peer.sock.recv(65536)
+            data += peer.more()
         peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
         for number in range(20):
             while b"<%d>" % number not in data:
-                data += peer.sock.recv(65536)
+                data += peer.more()
             peer.send(b"4\r\n%04d\r\n" % number)
         peer.send(b"0\r\n\r\n")
 
