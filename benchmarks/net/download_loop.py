@@ -1,5 +1,5 @@
-"""One download in a process of its own: ``download_loop.py PEER URL WARM_UP_URL PATH`` prints CPU ms, wall ms, and by how
-many KiB the peak of the memory grew.
+"""One download in a process of its own: ``download_loop.py PEER URL WARM_UP_URL PATH`` prints CPU ms, wall ms, and by
+how many KiB the peak of the memory grew.
 
 The CPU is the whole process's, all threads; importing, connecting and a small download are not counted.
 """
