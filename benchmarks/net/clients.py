@@ -92,6 +92,20 @@ def offgil_get(target: Target) -> Make:
     return shared(offgil.Client(verify=target.ca or True, http2=target.http2), target)
 
 
+def offgil_view_get(target: Target) -> Make:
+    """The body in the block that it was received in, as in pyreqwest's."""
+    import offgil
+
+    client = offgil.Client(verify=target.ca or True)
+
+    def work(count: int) -> None:
+        for _ in range(count):
+            response = client.get(target.url)
+            target.check(response.status_code, memoryview(response))
+
+    return lambda: work
+
+
 def offgil_map(target: Target) -> Make:
     import offgil
 
@@ -245,6 +259,7 @@ def aiohttp_async(target: Target) -> Make:
 MAKERS: dict[str, dict[str, Callable[[Target], Make]]] = {
     "get": {
         "offgil": offgil_get,
+        "offgil, memoryview": offgil_view_get,
         "primp": primp_get,
         "pycurl": pycurl_get,
         "pyreqwest": pyreqwest_get,

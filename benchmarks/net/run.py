@@ -64,7 +64,7 @@ SCENARIOS = (
     Scenario("asyncio, 64 in flight", "asyncio", ASYNC, MANY),
     Scenario("asyncio, 1,000 in flight", "asyncio", ASYNC, MANY, tasks=1000),
     Scenario("map, 64 in flight", "map", ("offgil", "offgil, async"), 5_000),
-    Scenario("1 MiB", "get", SYNC, 1_600, path="/1MiB", size=1 << 20),
+    Scenario("1 MiB", "get", ("offgil, memoryview", *SYNC), 1_600, path="/1MiB", size=1 << 20),
     Scenario("TLS 1.3, 16 threads", "get", SECURE, FEW, threads=16, server="https"),
     Scenario("HTTP/2, 16 threads", "get", SECURE, FEW, threads=16, server="http2"),
 )

@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 from offgil import errors
 from offgil._core import CancelToken
 from offgil.client import Batch, Client
+from offgil.download import Download
 from offgil.errors import *  # noqa: F403  (errors.__all__ is the list, kept in one place)
 from offgil.headers import Headers
 from offgil.hooks import Attempt, Hook
@@ -30,6 +31,7 @@ __all__ = [
     "CancelToken",
     "Client",
     "ClientStats",
+    "Download",
     "Headers",
     "Hook",
     "ManagedDictStore",

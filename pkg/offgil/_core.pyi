@@ -3,6 +3,7 @@ Native core of offgil: HTTP on libcurl and result stores. Use the offgil package
 """
 
 import enum
+from collections.abc import Iterable
 from typing import Any
 
 class ManagedStats:
@@ -48,6 +49,7 @@ class ManagedStore:
 class Response:
     """A complete response as the native core holds it."""
 
+    def __buffer__(self, flags: int, /) -> memoryview: ...
     @property
     def status_code(self) -> int: ...
     @property
@@ -64,6 +66,24 @@ class Response:
     def elapsed_seconds(self) -> float: ...
     @property
     def raw_timings(self) -> tuple[float, float, float, float]: ...
+
+class FileBody:
+    """A regular file as the body of one request at a time."""
+
+    def __init__(self, descriptor: int, offset: int, size: int, path: str) -> None:
+        """Read `size` bytes from `offset`; the descriptor is duplicated."""
+
+class IterableBody:
+    """An iterable of bytes as the body of one request at a time."""
+
+    def __init__(self, iterable: Iterable[bytes | bytearray | memoryview], size: int | None) -> None:
+        """
+        Send what `iterable` yields; `size` is how many bytes that must be, None for any number.
+        """
+
+    @property
+    def replayable(self) -> bool:
+        """Whether the body can be sent more than once: an iterator cannot."""
 
 class HttpVersion(enum.Enum):
     """Which versions of HTTP a client speaks."""
@@ -158,11 +178,14 @@ class Client:
         method: str,
         url: str,
         headers: list[tuple[str, str | None]] | None,
-        body: bytes | None,
+        body: bytes | FileBody | IterableBody | None,
         limits: tuple[float | None, ...],
         cancel: CancelToken | None,
+        save_to: int = -1,
     ) -> Response:
-        """Run one request to its end, detached."""
+        """
+        Run one request to its end, detached; a 2xx body goes to the descriptor `save_to`, if given.
+        """
 
     def pause(self, seconds: float, cancel: CancelToken | None) -> None:
         """Sleep, detached; close() and the token end it with their error."""
@@ -185,7 +208,7 @@ class Batch:
         method: str,
         url: str,
         headers: list[tuple[str, str | None]] | None,
-        body: bytes | None,
+        body: bytes | FileBody | IterableBody | None,
         limits: tuple[float | None, ...],
         cancel: CancelToken | None,
         tag: int,
@@ -209,7 +232,7 @@ class Stream:
         method: str,
         url: str,
         headers: list[tuple[str, str | None]] | None,
-        body: bytes | None,
+        body: bytes | FileBody | IterableBody | None,
         limits: tuple[float | None, ...],
         cancel: CancelToken | None,
     ) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar, Unpack, cast
 
 from offgil.client_base import BaseClient
+from offgil.download import Download, PartialFile
 from offgil.exchange import Exchange, exchange
 from offgil.map import Batch, Outcome, map_requests
 from offgil.request import Encoded, Request, RequestOptions, encode_url
@@ -40,7 +43,11 @@ class Client(BaseClient):
             params: query parameters, after the client's.
             headers: replace the client's of the same name; a value of ``None`` only keeps the client's away.
             json: encoded as the body, with its Content-Type.
-            content: the body as it is; ``str`` is sent as UTF-8.
+            content: the body as it is; ``str`` is sent as UTF-8.  Of a file opened in binary mode, what follows its
+                position is sent: a regular one is read by the core, without Python, and its position stays.  An
+                iterable of bytes (or a file that only Python can read) is advanced on the calling thread as fast as
+                the server takes them, and sent in chunks, or under the Content-Length in ``headers``, which is
+                checked; an iterator is sent once, whatever ``retry`` says.
             timeout: overrides the client's.
             deadline: overrides the client's.
             cancel: a :class:`~offgil.CancelToken` that can end the call from another thread.
@@ -52,18 +59,21 @@ class Client(BaseClient):
             InvalidURL: the URL cannot be parsed.
             TooManyRedirects: more than ``max_redirects``.
             Closed: the client is or was closed meanwhile.
+            Exception: whatever an iterable ``content`` raises ends the request.
         """
         if self._is_direct and not options and "@" not in url:  # the most frequent call, and most of its cost in Python
             url = encode_url(url, self._base_url, self._params)
             return cast(Response, self._core.request(method, url, None, None, self._default_limits, None))
-        encoded, follow = self._encode(method, url, **options)
-        if self._is_plain(self._retry, follow):
-            return self._send(encoded)
-        steps: Exchange[Response] = exchange(self, encoded, retry=self._retry, follow=follow)
-        return self._drive(steps, self._send)
+        return self._call(*self._encode(method, url, **options), self._send)
 
-    def _send(self, encoded: Encoded) -> Response:
-        return cast(Response, self._core.request(*encoded))
+    def _call(self, encoded: Encoded, follow: bool, send: Callable[[Encoded], Response]) -> Response:
+        if self._is_plain(self._retry, follow):
+            return send(encoded)
+        steps: Exchange[Response] = exchange(self, encoded, retry=self._retry, follow=follow)
+        return self._drive(steps, send)
+
+    def _send(self, encoded: Encoded, save_to: int = -1) -> Response:
+        return cast(Response, self._core.request(*encoded, save_to))
 
     def _drive(self, steps: Exchange[R], send: Callable[[Encoded], R]) -> R:
         cancel = None
@@ -110,6 +120,30 @@ class Client(BaseClient):
             if previous is not None:
                 previous.close()
             raise
+
+    def download(
+        self, url: str, path: str | os.PathLike[str], *, method: str = "GET", **options: Unpack[RequestOptions]
+    ) -> Download:
+        """Write the body of an answer to a file, in the core and in constant memory, whatever its size.
+
+        The file gets its name when it is complete, and replaces one that has it; until then it is a hidden one beside
+        it, which a failure removes.  It is not synced to the disk.  ``max_response_bytes`` does not bound it.
+
+        Args:
+            url: absolute, or relative to ``base_url``.
+            path: the file.
+            method: any HTTP method, in upper case.
+            options: as for :meth:`request`.
+
+        Raises:
+            HTTPStatusError: the status is not 2xx; it carries the answer, whose body is in memory and bounded.
+            FileError: the file cannot be written, for instance because the disk is full.
+            OSError: the file cannot be made, closed or renamed.
+            RequestError, InvalidURL, Closed: as for :meth:`request`.
+        """
+        encoded, follow = self._encode(method, url, **options)
+        with PartialFile(path) as file:
+            return file.keep(self._call(encoded, follow, partial(self._send, save_to=file.descriptor)))
 
     def get(self, url: str, **options: Unpack[RequestOptions]) -> Response:
         """Send a GET request; options as for :meth:`request`."""
@@ -164,6 +198,7 @@ class Client(BaseClient):
 
         Raises:
             ValueError: ``concurrency`` is below 1.
+            TypeError: the ``content`` of a request is an iterable, or a file that only Python can read.
         """
         if concurrency < 1:
             raise ValueError(f"concurrency={concurrency}: must be at least 1")

@@ -10,15 +10,14 @@ from typing import Any, Self, TypeVar
 
 from offgil import __version__, _core
 from offgil.auth import BasicAuth, basic_header, split_userinfo
+from offgil.content import Content, encode_body
 from offgil.hooks import Hook
 from offgil.request import (
     UNSET,
-    Content,
     Encoded,
     HeaderTypes,
     ParamTypes,
     Unset,
-    encode_body,
     encode_headers,
     encode_params,
     encode_url,

@@ -12,6 +12,7 @@ import time
 from collections.abc import Generator
 from typing import TYPE_CHECKING, TypeVar
 
+from offgil.content import replayable
 from offgil.cookies import keep_cookies, with_cookies
 from offgil.errors import Cancelled, InvalidURL, RemoteProtocolError, RequestError, TooManyRedirects
 from offgil.hooks import Attempt
@@ -79,7 +80,7 @@ def _answer(
         except RequestError as error:
             outcome = error
         delay = None
-        if retry is not None and request.method in retry.methods:
+        if retry is not None and request.method in retry.methods and replayable(request.body):
             delay = retry.pause_after(number, outcome)
         # A pause that outlasts the deadline helps nobody: the caller gets what there is, now.
         if delay is None or (end is not None and time.monotonic() + delay >= end):

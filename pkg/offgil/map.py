@@ -99,6 +99,7 @@ class Batch:
 
         Raises:
             LocalProtocolError, InvalidURL, UnsupportedProtocol: the request cannot be sent; the batch is as before.
+            TypeError: its ``content`` is an iterable, which would hold up the others.
         """
         encoded, follow = self._client._encode(
             request.method,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,16 +10,16 @@ from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from offgil._core import CancelToken
 from offgil.auth import BasicAuth, split_userinfo
+from offgil.content import Body, Content
 from offgil.errors import InvalidURL
 from offgil.timeouts import Timeout
 
-__all__ = ["Content", "HeaderTypes", "ParamTypes", "Request", "RequestOptions"]
+__all__ = ["HeaderTypes", "ParamTypes", "Request", "RequestOptions"]
 
 Scalar = str | int | float | bool | None
 #: A value of ``None`` keeps the client's default of that name away.
 HeaderTypes = Mapping[str, str | None] | Sequence[tuple[str, str | None]]
 ParamTypes = Mapping[str, Scalar | Sequence[Scalar]] | Sequence[tuple[str, Scalar]]
-Content = bytes | bytearray | memoryview | str
 
 
 class Unset:
@@ -74,7 +73,7 @@ class Encoded(NamedTuple):
     method: str
     url: str  # without credentials
     headers: list[tuple[str, str | None]] | None
-    body: bytes | None
+    body: Body | None
     limits: tuple[float | None, ...]  # connect, read, write, pool and total seconds
     cancel: CancelToken | None
 
@@ -145,20 +144,3 @@ def encode_headers(headers: HeaderTypes | None) -> list[tuple[str, str | None]]:
     if not headers:
         return []
     return list(headers.items() if isinstance(headers, Mapping) else headers)
-
-
-def encode_body(json: Any, content: Content | None, headers: list[tuple[str, str | None]]) -> bytes | None:
-    """Return the body's bytes, adding a Content-Type to ``headers`` for JSON unless there is one."""
-    if json is not None:
-        if content is not None:
-            raise TypeError("give either json= or content=, not both")
-        if not any(name.lower() == "content-type" for name, _ in headers):
-            headers.append(("Content-Type", "application/json"))
-        return jsonlib.dumps(json, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-    if content is None or isinstance(content, bytes):
-        return content
-    if isinstance(content, str):
-        return content.encode()
-    if isinstance(content, (bytearray, memoryview)):
-        return bytes(content)
-    raise TypeError(f"content must be bytes, bytearray, memoryview or str, not {type(content).__name__}")

@@ -41,7 +41,8 @@ class Response(_core.Response):
     """A complete answer.
 
     Attributes inherited from the native core: ``status_code``, ``reason_phrase``, ``http_version`` (``"HTTP/1.1"``),
-    ``url`` and ``content`` (the decoded body as ``bytes``, made at the first access).
+    ``url`` and ``content`` (the decoded body as ``bytes``, made at the first access).  ``memoryview(response)``, and
+    whatever takes a buffer, reads the body where it was received, without a copy.
 
     Thread-safety: safe on shared objects (immutable).
     """
@@ -127,9 +128,9 @@ def charset_of(headers: Headers) -> str:
 
 
 def status_error(response: Response | StreamResponse, body: str, where: str) -> HTTPStatusError:
-    """Return the error of a 4xx or 5xx answer; ``where`` says where the caller finds all of it."""
-    whose = "client" if response.status_code < 500 else "server"
+    """Return the error of an answer that is none to the caller; ``where`` says where the caller finds all of it."""
+    what = {4: "client error", 5: "server error"}.get(response.status_code // 100, "no success:")
     return HTTPStatusError(
-        f"{whose} error {response.status_code} {response.reason_phrase} for {response.url}: {body[:200]!r} ({where})",
+        f"{what} {response.status_code} {response.reason_phrase} for {response.url}: {body[:200]!r} ({where})",
         response=response,
     )

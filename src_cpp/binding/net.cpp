@@ -23,17 +23,15 @@ struct PyClient {
     PyClient(const net::Config &config, nb::object type) : client(config), response_type(std::move(type)) {}
 
     nb::object request(nb::str method, nb::str url, nb::handle headers, nb::handle body, nb::tuple limits,
-                       const PyCancelToken *cancel) {
+                       const PyCancelToken *cancel, int save_to) {
         net::Request request = request_of(method, url, headers, body, limits, cancel);
+        request.save_to = save_to;
         net::Interrupt interrupt = signal_check();
         net::Result result = [&] {
             nb::gil_scoped_release detached;
             return client.perform(request, interrupt);
         }();
-        if (auto *error = std::get_if<net::Error>(&result)) {
-            if (error->kind == net::ErrorKind::interrupted) throw nb::python_error();
-            throw NetException(std::move(*error));
-        }
+        if (auto *error = std::get_if<net::Error>(&result)) raise(std::move(*error));
         return make_response(response_type, std::get<net::Response>(std::move(result)));
     }
 
@@ -90,6 +88,7 @@ void bind_net(nb::module_ &m) {
     curl_global_init(CURL_GLOBAL_DEFAULT);
     bind_net_errors(m);
     bind_response(m);
+    bind_body(m);
     bind_config(m);
 
     nb::class_<net::LibcurlInfo>(m, "LibcurlInfo", "What the linked libcurl is and can do.")
@@ -116,11 +115,11 @@ void bind_net(nb::module_ &m) {
         .def(nb::init<const net::Config &, nb::object>(), "config"_a, "response_type"_a,
              nb::sig("def __init__(self, config: Config, response_type: type[Response]) -> None"))
         .def("request", &PyClient::request, "method"_a, "url"_a, "headers"_a.none(), "body"_a.none(),
-             "limits"_a, "cancel"_a.none(),
+             "limits"_a, "cancel"_a.none(), "save_to"_a = -1,
              nb::sig("def request(self, method: str, url: str, headers: list[tuple[str, str | None]] | None, "
-                     "body: bytes | None, limits: tuple[float | None, ...], cancel: CancelToken | None) -> "
-                     "Response"),
-             "Run one request to its end, detached.")
+                     "body: bytes | FileBody | IterableBody | None, limits: tuple[float | None, ...], "
+                     "cancel: CancelToken | None, save_to: int = -1) -> Response"),
+             "Run one request to its end, detached; a 2xx body goes to the descriptor `save_to`, if given.")
         .def("pause", &PyClient::pause, "seconds"_a, "cancel"_a.none(),
              nb::sig("def pause(self, seconds: float, cancel: CancelToken | None) -> None"),
              "Sleep, detached; close() and the token end it with their error.")

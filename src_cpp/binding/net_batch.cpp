@@ -6,6 +6,7 @@
 
 #include "binding/bind.h"
 #include "binding/convert.h"
+#include "binding/net_body.h"
 #include "net/batch.h"
 
 namespace offgil::binding {
@@ -25,6 +26,11 @@ class PyBatch {
              const PyCancelToken *cancel, std::uint64_t tag) {
         Turn turn(busy_, kRefusal);
         require_usable();
+        if (nb::isinstance<PyIterableBody>(body))
+            throw nb::type_error(
+                "one of many requests cannot have an iterable body, which would hold up the others; give "
+                "bytes "
+                "or a file");
         batch_->add(request_of(method, url, headers, body, limits, cancel), tag);
         if (!body.is_none()) bodies_.emplace(tag, nb::borrow(body));
     }
@@ -87,7 +93,7 @@ void bind_batch(nb::module_ &m) {
              "cancel"_a.none(), "tag"_a,
              nb::sig(
                  "def add(self, method: str, url: str, headers: list[tuple[str, str | None]] | None, body: "
-                 "bytes | None, "
+                 "bytes | FileBody | IterableBody | None, "
                  "limits: tuple[float | None, ...], cancel: CancelToken | None, tag: int) -> None"),
              "Queue a request.")
         .def("wait", &PyBatch::wait, "timeout"_a.none(),

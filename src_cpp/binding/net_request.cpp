@@ -7,6 +7,7 @@
 
 #include "binding/bind.h"
 #include "binding/convert.h"
+#include "binding/net_body.h"
 #include "net/request.h"
 
 namespace offgil::binding {
@@ -71,12 +72,15 @@ net::Request request_of(nb::str method, nb::str url, nb::handle headers, nb::han
             {net::ErrorKind::unsupported_protocol,
              request.url + ": the URL must start with http:// or https:// (is a base_url missing?)"});
     request.headers = headers_of(headers);
-    if (!body.is_none()) {
-        char *data = nullptr;
-        Py_ssize_t size = 0;
-        if (PyBytes_AsStringAndSize(body.ptr(), &data, &size)) throw nb::python_error();
-        request.body = {data, static_cast<std::size_t>(size)};
+    if (PyBytes_Check(body.ptr())) {
+        request.body = {PyBytes_AS_STRING(body.ptr()),
+                        static_cast<std::size_t>(PyBytes_GET_SIZE(body.ptr()))};
         request.has_body = true;
+    } else if (nb::isinstance<PyFileBody>(body)) {
+        request.upload = nb::cast<PyFileBody &>(body).upload;
+        request.upload->rewind();
+    } else if (!body.is_none()) {
+        request.upload = nb::cast<PyIterableBody &>(body).start();
     }
     if (limits.size() != 5) throw nb::value_error("limits are (connect, read, write, pool, total)");
     request.timeouts = {timeout_ns(limits[0]), timeout_ns(limits[1]), timeout_ns(limits[2]),

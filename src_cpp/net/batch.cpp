@@ -60,6 +60,7 @@ void Batch::add(Request request, std::uint64_t tag) {
 void Batch::retire(Item *item) {
     curl_multi_remove_handle(multi_->handle(), item->transfer.easy());
     item->link = {};
+    item->request.upload.reset();  // a spare item holds no file open
     std::size_t hole = item->index;
     spare_.push_back(std::move(running_[hole]));
     if (hole + 1 != running_.size()) {

@@ -10,30 +10,6 @@
 
 namespace offgil::net {
 
-Body::~Body() {
-    std::free(data_);
-}
-
-bool Body::reserve(std::size_t size) {
-    if (size <= capacity_) return true;
-    void *block = std::realloc(data_, size);
-    if (!block) return false;
-    data_ = static_cast<char *>(block);
-    capacity_ = size;
-    return true;
-}
-
-bool Body::append(const char *data, std::size_t size) {
-    if (size == 0) return true;
-    if (size > capacity_ - size_) {
-        std::size_t wanted = std::max(size_ + size, capacity_ + capacity_ / 2);
-        if (!reserve(wanted)) return false;
-    }
-    std::memcpy(data_ + size_, data, size);
-    size_ += size;
-    return true;
-}
-
 namespace {
 
 std::string_view trim(std::string_view text) {

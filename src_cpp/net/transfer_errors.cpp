@@ -1,6 +1,7 @@
 // What a failed transfer is reported as: libcurl's codes are coarser than the exception classes, and its
 // texts do not name the request.
 #include <string>
+#include <system_error>
 
 #include "net/transfer.h"
 
@@ -28,13 +29,26 @@ Error Transfer::timeout_error(Nanos now) const {
                  "the server sent no data for the read timeout; raise it for slow answers");
 }
 
+Error Transfer::file_error() const {
+    Error failed = error(ErrorKind::file, "writing the answer's body to a file failed: " +
+                                              std::generic_category().message(sink_->error()));
+    failed.os_error = sink_->error();
+    return failed;
+}
+
 Error Transfer::classify(CURLcode code) const {
     std::string_view what = detail_[0] ? detail_ : curl_easy_strerror(code);
     if (replay_refused_)
         return error(
             ErrorKind::remote_protocol,
             "the server closed the connection without an answer; the request was not sent again because it "
-            "may have been carried out");
+            "may have been carried out, or its body cannot be read again");
+    if (request_->upload && request_->upload->failure()) {
+        Error failed = *request_->upload->failure();
+        failed.message = error(failed.kind, failed.message).message;
+        return failed;
+    }
+    if (sink_ && sink_->error()) return file_error();
     if (out_of_memory_) return error(ErrorKind::read, "not enough memory for the answer");
     if (refusal_ != Refusal::none) return refusal_error(refusal_);
     // How libcurl refuses a long line, in the header or (with another code) among the trailers, or 5000
@@ -81,6 +95,9 @@ Error Transfer::classify(CURLcode code) const {
                          config_.tls.ca_file.empty()
                              ? "the system's certificate authorities could not be read; name some by verify="
                              : "verify=" + config_.tls.ca_file + ": no certificate could be read");
+        case CURLE_UPLOAD_FAILED:
+            return error(ErrorKind::local_protocol,
+                         "a body of unknown length cannot be sent over HTTP/1.0; give a Content-Length");
         case CURLE_BAD_CONTENT_ENCODING:
             return error(ErrorKind::decoding, what);
         default:
