@@ -21,6 +21,7 @@ namespace offgil::binding {
 namespace nb = nanobind;
 
 void bind_batch(nb::module_ &m);
+void bind_engine(nb::module_ &m);
 void bind_managed_store(nb::module_ &m);
 void bind_net(nb::module_ &m);
 void bind_request(nb::module_ &m);

@@ -1,0 +1,3 @@
+from offgil import _core
+class AsyncStreamResponse(_core.AsyncStream):
+    pass
