@@ -3,40 +3,202 @@
 from __future__ import annotations
 
 import asyncio
-from types import TracebackType
-from typing import Any, Self, Unpack, cast
+import contextlib
+import itertools
+import time
 import weakref
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import MappingProxyType, TracebackType
+from typing import Self, Unpack, cast
 
+from offgil.async_map import map_requests
 from offgil.async_port import Port
 from offgil.async_stream import AsyncStreamResponse
 from offgil.client_base import BaseClient
-from offgil.request import Encoded, RequestOptions
+from offgil.errors import Closed, NoEventLoop, RequestError
+from offgil.map import Outcome
+from offgil.request import Encoded, Request, RequestOptions, encode_url
 from offgil.response import Response
+from offgil.retry import Retry
 
 __all__ = ["AsyncClient"]
 
 
 class AsyncClient(BaseClient):
-    def __init__(self, **configuration: Any) -> None:
-        super().__init__(**configuration)
-        self._ports: dict[asyncio.AbstractEventLoop, Port] = {}
-        weakref.finalize(self, self._core.close)
+    """:class:`~offgil.Client` for asyncio: the same arguments, the same errors, the same answers.
 
-    def _port(self) -> Port:
-        loop = asyncio.get_running_loop()
-        port = self._ports.get(loop)
-        if port is None:
-            port = self._ports[loop] = Port(self._core, loop, AsyncStreamResponse)
-        return port
+    Requests run on one thread of the client's own, in the native core, which starts with the first of them and ends
+    with :meth:`aclose`, with the client, or with the program.  Cancelling a task ends its request, and its connection,
+    at once.  One client serves any number of event loops, each in its thread.
+
+    A client can be used after a fork, by a new event loop in the child, and pickles as its configuration.
+
+    For the arguments see :class:`BaseClient`; ``max_connections`` bounds requests in flight, streams and those of
+    :meth:`map` included.
+
+    Thread-safety: safe on shared objects.
+    """
+
+    #: Replaced by a dict at the first use.
+    _ports: Mapping[asyncio.AbstractEventLoop, Port] = MappingProxyType({})
 
     async def request(self, method: str, url: str, **options: Unpack[RequestOptions]) -> Response:
-        return await self._send(self._encode(method, url, **options))
+        """Send one request and return its whole answer; arguments as for :meth:`offgil.Client.request`.
 
-    async def get(self, url: str, **options: Unpack[RequestOptions]) -> Response:
-        return await self.request("GET", url, **options)
+        Raises:
+            RequestError: no usable answer; the subclass says why.
+            InvalidURL: the URL cannot be parsed.
+            Closed: the client is or was closed meanwhile.
+            NoEventLoop: no asyncio event loop runs.
+        """
+        if options:
+            encoded = self._encode(method, url, **options)
+        else:  # the most frequent call, and most of its cost in Python
+            encoded = Encoded(
+                method, encode_url(url, self._base_url, self._params), None, None, self._default_limits, None
+            )
+        if self._retry is not None and method in self._retry.methods:
+            return await self._request_with_retries(self._retry, encoded)
+        return await self._send(encoded)
 
     async def _send(self, encoded: Encoded) -> Response:
-        return cast(Response, await self._port().run(encoded, False))
+        return cast(Response, await self._port().run(encoded, pieces=False))
+
+    async def _request_with_retries(self, retry: Retry, encoded: Encoded) -> Response:
+        *phases, deadline = encoded.limits
+        end = None if deadline is None else time.monotonic() + deadline
+        for attempt in itertools.count(1):
+            left = None if end is None else max(0.0, end - time.monotonic())
+            outcome: Response | RequestError
+            try:
+                outcome = await self._send(encoded._replace(limits=(*phases, left)))
+            except RequestError as error:
+                outcome = error
+            delay = retry.pause_after(attempt, outcome)
+            # A pause that outlasts the deadline helps nobody: the caller gets what there is, now.
+            if delay is None or (end is not None and time.monotonic() + delay >= end):
+                break
+            await self._port().pause(delay, encoded.cancel)
+            self._count_retry()
+        if isinstance(outcome, RequestError):
+            raise outcome
+        return outcome
+
+    def stream(
+        self, method: str, url: str, **options: Unpack[RequestOptions]
+    ) -> AbstractAsyncContextManager[AsyncStreamResponse]:
+        """Send one request and go on as soon as the head of its answer is there, in an ``async with`` statement.
+
+        Arguments and errors as for :meth:`request`, but it is never sent again by the client's ``retry``.  The ``read``
+        timeout bounds each wait for more of the body, and the time between two reads does not count; ``deadline``
+        bounds all of it.  A stream counts as one of ``max_connections`` until its body is over or it is closed.
+        """
+        return self._stream(self._encode(method, url, **options))
+
+    @asynccontextmanager
+    async def _stream(self, encoded: Encoded) -> AsyncIterator[AsyncStreamResponse]:
+        port = self._port()
+        response = cast(AsyncStreamResponse, await port.run(encoded, pieces=True))
+        response._attach(self, port)
+        try:
+            yield response
+        finally:
+            response.close()
+
+    async def get(self, url: str, **options: Unpack[RequestOptions]) -> Response:
+        """Send a GET request; options as for :meth:`request`."""
+        return await self.request("GET", url, **options)
+
+    async def head(self, url: str, **options: Unpack[RequestOptions]) -> Response:
+        """Send a HEAD request; options as for :meth:`request`."""
+        return await self.request("HEAD", url, **options)
+
+    async def options(self, url: str, **options: Unpack[RequestOptions]) -> Response:
+        """Send an OPTIONS request; options as for :meth:`request`."""
+        return await self.request("OPTIONS", url, **options)
+
+    async def delete(self, url: str, **options: Unpack[RequestOptions]) -> Response:
+        """Send a DELETE request; options as for :meth:`request`."""
+        return await self.request("DELETE", url, **options)
+
+    async def post(self, url: str, **options: Unpack[RequestOptions]) -> Response:
+        """Send a POST request; options as for :meth:`request`."""
+        return await self.request("POST", url, **options)
+
+    async def put(self, url: str, **options: Unpack[RequestOptions]) -> Response:
+        """Send a PUT request; options as for :meth:`request`."""
+        return await self.request("PUT", url, **options)
+
+    async def patch(self, url: str, **options: Unpack[RequestOptions]) -> Response:
+        """Send a PATCH request; options as for :meth:`request`."""
+        return await self.request("PATCH", url, **options)
+
+    def map(
+        self,
+        requests: Iterable[Request | str] | AsyncIterable[Request | str],
+        *,
+        concurrency: int = 64,
+        ordered: bool = True,
+    ) -> AsyncIterator[Outcome]:
+        """Send many requests, up to ``concurrency`` at once, and yield an answer or an error for each.
+
+        Arguments, outcomes and errors as for :meth:`offgil.Client.map`; ``requests`` may be an asynchronous iterable,
+        which may take its time: answers come meanwhile.  Requests run on while the consumer does something else, but
+        none is started.  No task is made for a request, so this is cheaper than :func:`asyncio.gather`.
+        """
+        if concurrency < 1:
+            raise ValueError(f"concurrency={concurrency}: must be at least 1")
+        return map_requests(self, requests, concurrency, ordered)
 
     async def aclose(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(None, self._core.close)
+        """End what runs, in every event loop, with :class:`Closed`, and refuse further use.  Idempotent."""
+        loop = _running_loop()
+        # Not here: libcurl may have to wait for a name look-up that hangs.
+        await loop.run_in_executor(None, self._core.close)
+        for other, port in list(self._ports.items()):
+            if other is loop:
+                port.close()
+            else:
+                with contextlib.suppress(RuntimeError):  # that loop is closed
+                    other.call_soon_threadsafe(port.close)
+        self._ports = MappingProxyType({})
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def _port(self) -> Port:
+        loop = _running_loop()
+        port = self._ports.get(loop)
+        return port if port is not None else self._open_port(loop)
+
+    def _open_port(self, loop: asyncio.AbstractEventLoop) -> Port:
+        if self._core.closed:
+            raise Closed("the client is closed; make a new one")
+        with self._retries_lock:
+            if not self._ports:
+                # Also at exit: the thread ends before the interpreter does.
+                weakref.finalize(self, self._core.close)
+            # A loop that was closed takes what it left under way with it.
+            left = {other: port for other, port in self._ports.items() if not other.is_closed()}
+            port = Port(self._core, loop, AsyncStreamResponse)
+            self._ports = {**left, loop: port}
+        return port
+
+
+def _running_loop() -> asyncio.AbstractEventLoop:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise NoEventLoop(
+            "AsyncClient needs a running asyncio event loop; without one use offgil.Client, and under trio call it "
+            "with trio.to_thread.run_sync"
+        ) from None

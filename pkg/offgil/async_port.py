@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from offgil import _core
@@ -13,48 +12,47 @@ __all__ = ["Port"]
 
 
 class Target(Protocol):
-    """What the outcome of a submission goes to, besides a future."""
+    """What outcomes go to, besides futures."""
 
-    def settle(self, number: int, outcome: Any) -> None: ...
+    def settle(self, number: int, outcome: Any, /) -> None: ...
 
 
 class Port:
     """What one event loop has under way with one client.
 
-    The engine makes a descriptor readable when something came of it, and everything that came is handed out in one go.
+    The engine makes a descriptor readable when something came of it, and all that came is handed out in one go.
 
-    Thread-safety: compatible; belongs to its loop's thread.
+    Thread-safety: compatible; belongs to the thread of its loop.
     """
 
-    def __init__(self, core: _core.Client, loop: asyncio.AbstractEventLoop, stream_type: type[_core.AsyncStream]) -> None:
+    def __init__(
+        self, core: _core.Client, loop: asyncio.AbstractEventLoop, stream_type: type[_core.AsyncStream]
+    ) -> None:
         self.loop = loop
         self._mailbox = _core.Mailbox(core, stream_type)
         self._waiting: dict[int, asyncio.Future[Any] | Target] = {}
         loop.add_reader(self._mailbox.fileno(), self._hand_out)
 
     def submit(self, encoded: Encoded, target: Target) -> int:
-        """Start a request whose outcome goes to ``target``; return its number."""
+        """Start a request whose outcome ``target`` gets; return its number."""
         number = self._mailbox.submit(*encoded, False)
         self._waiting[number] = target
         return number
 
-    async def run(self, encoded: Encoded, pieces: bool) -> Any:
-        """Run a request to its end, or to its head, and return the answer or raise the error.
-
-        Cancelling the task ends the request.
-        """
+    async def run(self, encoded: Encoded, *, pieces: bool) -> Any:
+        """Run a request to its end, or to the head of its answer; cancelling the task ends it."""
         return await self.outcome_of(self._mailbox.submit(*encoded, pieces))
 
     async def pause(self, seconds: float, cancel: _core.CancelToken | None) -> None:
-        """Sleep; the client's end and the token end it with their error."""
+        """Sleep; the end of the client and ``cancel`` end it with their error."""
         await self.outcome_of(self._mailbox.pause(seconds, cancel))
 
     async def outcome_of(self, number: int) -> Any:
-        """Wait for the next outcome of what has that number; a cancelled wait ends it for good."""
+        """Return or raise the next outcome of what has that number; cancelling the task ends it for good."""
         future = self._waiting[number] = self.loop.create_future()
         try:
             outcome = await future
-        except BaseException:
+        except BaseException:  # GeneratorExit too: the loop was closed
             self.cancel(number)
             raise
         if isinstance(outcome, Exception):
@@ -67,7 +65,7 @@ class Port:
         self._mailbox.cancel(number)
 
     def close(self) -> None:
-        """Let go of the loop, once nothing will come any more."""
+        """Leave the loop, once the engine is done."""
         self._hand_out()
         self.loop.remove_reader(self._mailbox.fileno())
 
@@ -75,7 +73,7 @@ class Port:
         for number, outcome in self._mailbox.take():
             target = self._waiting.pop(number, None)
             if isinstance(target, asyncio.Future):
-                if not target.done():  # cancelled, and its task not yet told
+                if not target.done():  # cancelled, and its task has not heard of it yet
                     target.set_result(outcome)
             elif target is not None:
                 target.settle(number, outcome)

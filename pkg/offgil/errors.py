@@ -32,6 +32,7 @@ Network errors carry httpx's names and nesting, so that code written for httpx r
     │   └── HTTPStatusError
     ├── InvalidURL              (also ValueError)
     ├── Closed                  (also RuntimeError)
+    ├── NoEventLoop             (also RuntimeError)
     ├── StreamError             (also RuntimeError)
     │   ├── StreamClosed
     │   └── StreamConsumed
@@ -51,6 +52,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from offgil.async_stream import AsyncStreamResponse
     from offgil.request import Request
     from offgil.response import Response
     from offgil.stream import StreamResponse
@@ -71,6 +73,7 @@ __all__ = [
     "KeyTooLong",
     "LocalProtocolError",
     "NetworkError",
+    "NoEventLoop",
     "OffgilError",
     "PoolTimeout",
     "ProtocolError",
@@ -200,7 +203,7 @@ class TooManyRedirects(RequestError):
 class HTTPStatusError(HTTPError):
     """The server answered with a 4xx or 5xx status; raised by ``Response.raise_for_status``."""
 
-    def __init__(self, message: str, *, response: Response | StreamResponse) -> None:
+    def __init__(self, message: str, *, response: Response | StreamResponse | AsyncStreamResponse) -> None:
         super().__init__(message)
         self.response = response
 
@@ -214,6 +217,10 @@ class InvalidURL(OffgilError, ValueError):
 
 class Closed(OffgilError, RuntimeError):
     """The client or store was closed, before the call or while it waited."""
+
+
+class NoEventLoop(OffgilError, RuntimeError):
+    """:class:`~offgil.AsyncClient` was used where no asyncio event loop runs."""
 
 
 class StreamError(OffgilError, RuntimeError):

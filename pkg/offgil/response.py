@@ -14,6 +14,7 @@ from offgil.request import Request
 from offgil.stats import Timings
 
 if TYPE_CHECKING:
+    from offgil.async_stream import AsyncStreamResponse
     from offgil.stream import StreamResponse
 
 __all__ = ["Response"]
@@ -102,7 +103,7 @@ def charset_of(headers: Headers) -> str:
     return charset
 
 
-def status_error(response: Response | StreamResponse, body: str, where: str) -> HTTPStatusError:
+def status_error(response: Response | StreamResponse | AsyncStreamResponse, body: str, where: str) -> HTTPStatusError:
     """Return the error of a 4xx or 5xx answer; ``where`` says where the caller finds all of it."""
     whose = "client" if response.status_code < 500 else "server"
     return HTTPStatusError(
