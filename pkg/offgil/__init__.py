@@ -13,6 +13,7 @@ from offgil.async_stream import AsyncStreamResponse
 from offgil.client import Batch, Client
 from offgil.errors import *  # noqa: F403  (errors.__all__ is the list, kept in one place)
 from offgil.headers import Headers
+from offgil.hooks import Attempt, Hook
 from offgil.request import Request
 from offgil.response import Response
 from offgil.retry import Retry
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncClient",
     "AsyncStreamResponse",
+    "Attempt",
     "Batch",
     "CancelToken",
     "Client",
     "ClientStats",
     "Headers",
+    "Hook",
     "ManagedDictStore",
     "Request",
     "Response",

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
-import time
 import weakref
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import MappingProxyType, TracebackType
-from typing import Self, Unpack, cast
+from typing import Self, TypeVar, Unpack, cast
 
 from offgil.async_map import map_requests
 from offgil.async_port import Port
 from offgil.async_stream import AsyncStreamResponse
 from offgil.client_base import BaseClient
-from offgil.errors import Closed, NoEventLoop, RequestError
+from offgil.errors import Closed, NoEventLoop
+from offgil.exchange import Exchange, exchange
 from offgil.map import Outcome
 from offgil.request import Encoded, Request, RequestOptions, encode_url
-from offgil.response import Response
-from offgil.retry import Retry
+from offgil.response import Head, Response
 
 __all__ = ["AsyncClient"]
+
+R = TypeVar("R", bound=Head)
 
 
 class AsyncClient(BaseClient):
@@ -49,41 +49,40 @@ class AsyncClient(BaseClient):
         Raises:
             RequestError: no usable answer; the subclass says why.
             InvalidURL: the URL cannot be parsed.
+            TooManyRedirects: more than ``max_redirects``.
             Closed: the client is or was closed meanwhile.
             NoEventLoop: no asyncio event loop runs.
         """
-        if options:
-            encoded = self._encode(method, url, **options)
-        else:  # the most frequent call, and most of its cost in Python
-            encoded = Encoded(
-                method, encode_url(url, self._base_url, self._params), None, None, self._default_limits, None
-            )
-        if self._retry is not None and method in self._retry.methods:
-            return await self._request_with_retries(self._retry, encoded)
-        return await self._send(encoded)
+        if self._is_direct and not options:  # the most frequent call, and most of its cost in Python
+            url = encode_url(url, self._base_url, self._params)
+            return await self._send(Encoded(method, url, None, None, self._default_limits, None))
+        encoded, follow = self._encode(method, url, **options)
+        if self._is_plain(self._retry, follow):
+            return await self._send(encoded)
+        steps: Exchange[Response] = exchange(self, encoded, retry=self._retry, follow=follow)
+        return await self._drive(steps, self._send)
 
     async def _send(self, encoded: Encoded) -> Response:
         return cast(Response, await self._port().run(encoded, pieces=False))
 
-    async def _request_with_retries(self, retry: Retry, encoded: Encoded) -> Response:
-        *phases, deadline = encoded.limits
-        end = None if deadline is None else time.monotonic() + deadline
-        for attempt in itertools.count(1):
-            left = None if end is None else max(0.0, end - time.monotonic())
-            outcome: Response | RequestError
-            try:
-                outcome = await self._send(encoded._replace(limits=(*phases, left)))
-            except RequestError as error:
-                outcome = error
-            delay = retry.pause_after(attempt, outcome)
-            # A pause that outlasts the deadline helps nobody: the caller gets what there is, now.
-            if delay is None or (end is not None and time.monotonic() + delay >= end):
-                break
-            await self._port().pause(delay, encoded.cancel)
-            self._count_retry()
-        if isinstance(outcome, RequestError):
-            raise outcome
-        return outcome
+    async def _drive(self, steps: Exchange[R], send: Callable[[Encoded], Awaitable[R]]) -> R:
+        cancel = None
+        try:
+            step = next(steps)
+            while True:
+                if isinstance(step, float):
+                    await self._port().pause(step, cancel)
+                    step = next(steps)
+                    continue
+                cancel = step.cancel
+                try:
+                    answer = await send(step)
+                except BaseException as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(answer)
+        except StopIteration as end:
+            return cast(R, end.value)
 
     def stream(
         self, method: str, url: str, **options: Unpack[RequestOptions]
@@ -94,17 +93,26 @@ class AsyncClient(BaseClient):
         timeout bounds each wait for more of the body, and the time between two reads does not count; ``deadline``
         bounds all of it.  A stream counts as one of ``max_connections`` until its body is over or it is closed.
         """
-        return self._stream(self._encode(method, url, **options))
+        return self._stream(*self._encode(method, url, **options))
 
     @asynccontextmanager
-    async def _stream(self, encoded: Encoded) -> AsyncIterator[AsyncStreamResponse]:
-        port = self._port()
-        response = cast(AsyncStreamResponse, await port.run(encoded, pieces=True))
-        response._attach(self, port)
+    async def _stream(self, encoded: Encoded, follow: bool) -> AsyncIterator[AsyncStreamResponse]:
+        response: AsyncStreamResponse | None = None
+
+        async def send(step: Encoded) -> AsyncStreamResponse:
+            nonlocal response
+            if response is not None:
+                response.close()
+            port = self._port()
+            response = cast(AsyncStreamResponse, await port.run(step, pieces=True))
+            response._attach(self, port)
+            return response
+
         try:
-            yield response
+            yield await self._drive(exchange(self, encoded, retry=None, follow=follow), send)
         finally:
-            response.close()
+            if response is not None:
+                response.close()
 
     async def get(self, url: str, **options: Unpack[RequestOptions]) -> Response:
         """Send a GET request; options as for :meth:`request`."""

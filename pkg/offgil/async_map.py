@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from offgil.async_port import Port
 from offgil.errors import Closed, InvalidURL, RequestError
+from offgil.exchange import Exchange, exchange
 from offgil.map import Outcome
 from offgil.request import Request
+from offgil.response import Response
 
 if TYPE_CHECKING:
     from offgil.async_client import AsyncClient
@@ -22,7 +25,9 @@ Item = Request | str
 Cell = list[Outcome]
 
 # As BaseClient._encode takes them.
-_arguments = attrgetter("method", "url", "params", "headers", "json", "content", "timeout", "deadline", "cancel")
+_arguments = attrgetter(
+    "method", "url", "params", "headers", "json", "content", "timeout", "deadline", "cancel", "follow_redirects"
+)
 
 
 async def map_requests(
@@ -36,7 +41,7 @@ async def map_requests(
     waiting: deque[Cell] = deque()  # one cell a request, oldest first
     most_waiting = 2 * concurrency
     try:
-        while not (source.exhausted and not group.in_flight and not group.settled):
+        while not (source.exhausted and group.idle):
             news.clear()
             while group.in_flight < concurrency and len(waiting) < most_waiting:
                 item = source.take()
@@ -47,7 +52,7 @@ async def map_requests(
                     waiting.append(cell)
                 elif cell:
                     yield cell[0]
-            if not group.settled and (group.in_flight or source.waits):
+            if not group.ready and (group.in_flight or source.waits):
                 await news.wait()
             for cell in group.take():
                 if not ordered:
@@ -59,6 +64,13 @@ async def map_requests(
         group.close()
 
 
+@dataclass(slots=True)
+class _Pending:
+    cell: Cell
+    request: Request
+    steps: Exchange[Response] | None = None  # none where the engine's answer is the outcome
+
+
 class _Group:
     """Requests in flight together; ``news`` is set when any of them is over."""
 
@@ -66,50 +78,97 @@ class _Group:
         self._client = client
         self._port: Port = client._port()
         self._news = news
-        self._pending: dict[int, tuple[Cell, Request]] = {}
+        self._pending: dict[int, _Pending] = {}
+        self._failure: BaseException | None = None  # of a hook
         self.settled: list[Cell] = []
 
     @property
     def in_flight(self) -> int:
         return len(self._pending)
 
+    @property
+    def ready(self) -> bool:
+        """Whether take() has something to return or to raise."""
+        return bool(self.settled) or self._failure is not None
+
+    @property
+    def idle(self) -> bool:
+        return not self._pending and not self.ready
+
     def add(self, request: Request) -> Cell:
         """Start a request and return where its outcome will be, or is already if it cannot be sent."""
-        cell: Cell = []
+        pending = _Pending([], request)
+        client = self._client
         try:
-            number = self._port.submit(self._client._encode(*_arguments(request)), self)
-            self._pending[number] = (cell, request)
+            encoded, follow = client._encode(*_arguments(request))
+            if client._is_plain(client._retry, follow):
+                self._pending[self._port.submit(encoded, self)] = pending
+            else:
+                pending.steps = exchange(client, encoded, retry=client._retry, follow=follow)
+                self._advance(pending, pending.steps, None)
         except (RequestError, InvalidURL) as error:
-            error.request = request
-            # Its traceback would keep this frame, and so the group, alive for as long as the error.
-            cell.append(error.with_traceback(None))
-        return cell
+            self._fill(pending, error)
+        return pending.cell
 
     def settle(self, number: int, outcome: Any) -> None:
-        cell, request = self._pending.pop(number)
-        if isinstance(outcome, Exception):
-            outcome.request = request  # type: ignore[attr-defined]  # Closed is raised without it
-        else:
-            outcome._request = request
-        cell.append(outcome)
-        self.settled.append(cell)
+        """Take what became of a request, or go on after a pause; called by the event loop."""
+        pending = self._pending.pop(number)
+        try:
+            if pending.steps is not None:
+                self._advance(pending, pending.steps, outcome)
+            else:
+                self._fill(pending, outcome)
+        except (RequestError, InvalidURL) as error:
+            self._fill(pending, error)
+        except BaseException as error:
+            self._failure = error
+        if pending.cell:
+            self.settled.append(pending.cell)
         self._news.set()
+
+    def _advance(self, pending: _Pending, steps: Exchange[Response], outcome: Any) -> None:
+        """Go on with an exchange as far as it goes."""
+        try:
+            step = steps.throw(outcome) if isinstance(outcome, Exception) else steps.send(outcome)
+            while not isinstance(step, float):
+                try:
+                    self._pending[self._port.submit(step, self)] = pending
+                    return
+                except (RequestError, InvalidURL) as error:
+                    step = steps.throw(error)
+            cancel = pending.request.cancel
+            self._pending[self._port.submit_pause(step, cancel, self)] = pending
+        except StopIteration as end:
+            self._fill(pending, end.value)
+
+    def _fill(self, pending: _Pending, outcome: Any) -> None:
+        if isinstance(outcome, Closed):
+            raise outcome
+        if isinstance(outcome, Exception):
+            # Its traceback would keep these frames, and so the group, alive for as long as the error.
+            outcome = cast(RequestError, outcome.with_traceback(None))
+            outcome.request = pending.request
+        else:
+            outcome._request = pending.request
+        pending.cell.append(outcome)
 
     def take(self) -> list[Cell]:
         """Return the cells that were filled since the last time.
 
         Raises:
             Closed: the client was closed.
+            BaseException: what a hook raised.
         """
+        if self._failure is not None:
+            raise self._failure
         settled, self.settled = self.settled, []
-        for cell in settled:
-            if isinstance(cell[0], Closed):
-                raise cell[0]
         return settled
 
     def close(self) -> None:
-        for number in self._pending:
+        for number, pending in self._pending.items():
             self._port.cancel(number)
+            if pending.steps is not None:
+                pending.steps.close()
         self._pending.clear()
 
 

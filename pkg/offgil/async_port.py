@@ -39,6 +39,12 @@ class Port:
         self._waiting[number] = target
         return number
 
+    def submit_pause(self, seconds: float, cancel: _core.CancelToken | None, target: Target) -> int:
+        """Start a pause, at whose end ``target`` gets ``None``; return its number."""
+        number = self._mailbox.pause(seconds, cancel)
+        self._waiting[number] = target
+        return number
+
     async def run(self, encoded: Encoded, *, pieces: bool) -> Any:
         """Run a request to its end, or to the head of its answer; cancelling the task ends it."""
         return await self.outcome_of(self._mailbox.submit(*encoded, pieces))

@@ -39,6 +39,12 @@ class AsyncStreamResponse(_core.AsyncStream):
     _iterated = False
     _reading = False
     _rest: bytes | None = None
+    _history: tuple[AsyncStreamResponse, ...] = ()
+
+    @property
+    def history(self) -> tuple[AsyncStreamResponse, ...]:
+        """The answers that redirected to this one, oldest first; they are closed."""
+        return self._history
 
     def _attach(self, client: AsyncClient, port: Port) -> None:
         self._client = client

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Self, Unpack, cast
+from typing import Self, TypeVar, Unpack, cast
 
 from offgil.client_base import BaseClient
-from offgil.errors import RequestError
+from offgil.exchange import Exchange, exchange
 from offgil.map import Batch, Outcome, map_requests
 from offgil.request import Encoded, Request, RequestOptions, encode_url
-from offgil.response import Response
-from offgil.retry import Retry
+from offgil.response import Head, Response
 from offgil.stream import StreamResponse
 
 __all__ = ["Batch", "Client"]
+
+R = TypeVar("R", bound=Head)
 
 
 class Client(BaseClient):
@@ -39,47 +38,50 @@ class Client(BaseClient):
             method: any HTTP method, in upper case.
             url: absolute, or relative to ``base_url``.
             params: query parameters, after the client's.
-            headers: replace the client's of the same name.
+            headers: replace the client's of the same name; a value of ``None`` only keeps the client's away.
             json: encoded as the body, with its Content-Type.
             content: the body as it is; ``str`` is sent as UTF-8.
             timeout: overrides the client's.
             deadline: overrides the client's.
             cancel: a :class:`~offgil.CancelToken` that can end the call from another thread.
+            follow_redirects: overrides the client's.
 
         Raises:
             RequestError: no usable answer; the subclass says why.
             InvalidURL: the URL cannot be parsed.
+            TooManyRedirects: more than ``max_redirects``.
             Closed: the client is or was closed meanwhile.
         """
-        if options:
-            encoded = self._encode(method, url, **options)
-        else:  # the most frequent call, and most of its cost in Python
-            encoded = Encoded(
-                method, encode_url(url, self._base_url, self._params), None, None, self._default_limits, None
-            )
-        if self._retry is not None and method in self._retry.methods:
-            return self._request_with_retries(self._retry, encoded)
+        if self._is_direct and not options:  # the most frequent call, and most of its cost in Python
+            url = encode_url(url, self._base_url, self._params)
+            return cast(Response, self._core.request(method, url, None, None, self._default_limits, None))
+        encoded, follow = self._encode(method, url, **options)
+        if self._is_plain(self._retry, follow):
+            return self._send(encoded)
+        steps: Exchange[Response] = exchange(self, encoded, retry=self._retry, follow=follow)
+        return self._drive(steps, self._send)
+
+    def _send(self, encoded: Encoded) -> Response:
         return cast(Response, self._core.request(*encoded))
 
-    def _request_with_retries(self, retry: Retry, encoded: Encoded) -> Response:
-        *phases, deadline = encoded.limits
-        end = None if deadline is None else time.monotonic() + deadline
-        for attempt in itertools.count(1):
-            left = None if end is None else max(0.0, end - time.monotonic())
-            outcome: Response | RequestError
-            try:
-                outcome = cast(Response, self._core.request(*encoded._replace(limits=(*phases, left))))
-            except RequestError as error:
-                outcome = error
-            delay = retry.pause_after(attempt, outcome)
-            # A pause that outlasts the deadline helps nobody: the caller gets what there is, now.
-            if delay is None or (end is not None and time.monotonic() + delay >= end):
-                break
-            self._core.pause(delay, encoded.cancel)
-            self._count_retry()
-        if isinstance(outcome, RequestError):
-            raise outcome
-        return outcome
+    def _drive(self, steps: Exchange[R], send: Callable[[Encoded], R]) -> R:
+        cancel = None
+        try:
+            step = next(steps)
+            while True:
+                if isinstance(step, float):
+                    self._core.pause(step, cancel)
+                    step = next(steps)
+                    continue
+                cancel = step.cancel
+                try:
+                    answer = send(step)
+                except BaseException as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(answer)
+        except StopIteration as end:
+            return cast(R, end.value)
 
     def stream(self, method: str, url: str, **options: Unpack[RequestOptions]) -> StreamResponse:
         """Send one request and return as soon as the head of its answer is there; use it in a ``with`` statement.
@@ -88,7 +90,25 @@ class Client(BaseClient):
         timeout bounds each wait for more of the body, and the time between two reads does not count; ``deadline``
         bounds all of it.  A stream counts as one of ``max_connections`` until its body is over or it is closed.
         """
-        return StreamResponse(self._core, *self._encode(method, url, **options))
+        encoded, follow = self._encode(method, url, **options)
+        if self._is_plain(None, follow):
+            return StreamResponse(self._core, *encoded)
+        previous: StreamResponse | None = None
+
+        def send(step: Encoded) -> StreamResponse:
+            nonlocal previous
+            if previous is not None:
+                previous.close()
+            previous = StreamResponse(self._core, *step)
+            return previous
+
+        steps: Exchange[StreamResponse] = exchange(self, encoded, retry=None, follow=follow)
+        try:
+            return self._drive(steps, send)
+        except BaseException:
+            if previous is not None:
+                previous.close()
+            raise
 
     def get(self, url: str, **options: Unpack[RequestOptions]) -> Response:
         """Send a GET request; options as for :meth:`request`."""

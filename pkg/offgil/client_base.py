@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from http.cookiejar import CookieJar
 from typing import Any, Self, TypeVar
 
 from offgil import __version__, _core
+from offgil.hooks import Hook
 from offgil.request import (
     UNSET,
     Content,
@@ -46,6 +48,11 @@ class BaseClient:
         max_keepalive: idle connections kept.
         verify: check certificates against the system's authorities; a path names a PEM bundle; ``False`` trusts anyone.
         max_response_bytes: bound on a decoded body, above which :class:`ResponseTooLarge` is raised; ``None`` for none.
+        follow_redirects: go where an answer redirects, as httpx does; credentials are shown to no other origin.
+            ``response.history`` holds the answers on the way.
+        max_redirects: how often for one call, before :class:`TooManyRedirects` is raised.
+        cookies: ``True`` keeps cookies in a jar of the client's, a :class:`http.cookiejar.CookieJar` in that one.
+        hooks: told of every attempt; see :class:`Hook`.
 
     Raises:
         ValueError: a limit is out of its range.
@@ -64,6 +71,10 @@ class BaseClient:
         max_keepalive: int = 256,
         verify: bool | str = True,
         max_response_bytes: int | None = MAX_RESPONSE_BYTES,
+        follow_redirects: bool = False,
+        max_redirects: int = 20,
+        cookies: bool | CookieJar = False,
+        hooks: Sequence[Hook] = (),
     ) -> None:
         self._configuration = {name: value for name, value in locals().items() if name != "self"}
         if max_response_bytes is not None and max_response_bytes < 0:
@@ -77,14 +88,20 @@ class BaseClient:
         self._params = encode_params(params)
         self._default_limits = (*limits_of(timeout), deadline)
         self._retry = retry
+        self._follow_redirects = follow_redirects
+        self._max_redirects = max_redirects
+        self._cookies = CookieJar() if cookies is True else None if cookies is False else cookies
+        self._hooks = tuple(hooks)
+        self._is_direct = self._is_plain(retry, follow_redirects)
         self._retries = 0
         self._retries_lock = threading.Lock()
         config = _core.Config()
-        defaults = encode_headers(headers)
+        defaults = [(name, value) for name, value in encode_headers(headers) if value is not None]
         given = {name.lower() for name, _ in defaults}
         for name, value in (("Accept", "*/*"), ("User-Agent", f"offgil/{__version__}")):
             if name.lower() not in given:
                 defaults.append((name, value))
+        self._default_headers = defaults
         for name, value in defaults:
             config.add_header(name, value)
         config.verify = bool(verify)
@@ -108,7 +125,8 @@ class BaseClient:
         timeout: Timeout | float | Unset | None = UNSET,
         deadline: float | Unset | None = UNSET,
         cancel: _core.CancelToken | None = None,
-    ) -> Encoded:
+        follow_redirects: bool | None = None,
+    ) -> tuple[Encoded, bool]:
         fields = encode_headers(headers)
         body = encode_body(json, content, fields)
         pairs = self._params if params is None else self._params + encode_params(params)
@@ -118,7 +136,18 @@ class BaseClient:
             total = deadline
         if not isinstance(timeout, Unset):
             phases[:] = limits_of(timeout)
-        return Encoded(method, encode_url(url, self._base_url, pairs), fields or None, body, (*phases, total), cancel)
+        url = encode_url(url, self._base_url, pairs)
+        follow = self._follow_redirects if follow_redirects is None else follow_redirects
+        return Encoded(method, url, fields or None, body, (*phases, total), cancel), follow
+
+    def _is_plain(self, retry: Retry | None, follow: bool) -> bool:
+        """Whether a call is one request to the core and nothing else."""
+        return retry is None and not follow and self._cookies is None and not self._hooks
+
+    @property
+    def cookies(self) -> CookieJar | None:
+        """The jar, which locks by itself; ``None`` without one."""
+        return self._cookies
 
     def stats(self) -> ClientStats:
         """Counters since the client was made, in this process."""

@@ -16,7 +16,8 @@ from offgil.timeouts import Timeout
 __all__ = ["Content", "HeaderTypes", "ParamTypes", "Request", "RequestOptions"]
 
 Scalar = str | int | float | bool | None
-HeaderTypes = Mapping[str, str] | Sequence[tuple[str, str]]
+#: A value of ``None`` keeps the client's default of that name away.
+HeaderTypes = Mapping[str, str | None] | Sequence[tuple[str, str | None]]
 ParamTypes = Mapping[str, Scalar | Sequence[Scalar]] | Sequence[tuple[str, Scalar]]
 Content = bytes | bytearray | memoryview | str
 
@@ -42,6 +43,7 @@ class RequestOptions(TypedDict, total=False):
     timeout: Timeout | float | Unset | None
     deadline: float | Unset | None
     cancel: CancelToken | None
+    follow_redirects: bool | None
 
 
 @dataclass(slots=True)
@@ -60,6 +62,7 @@ class Request:
     timeout: Timeout | float | Unset | None = UNSET
     deadline: float | Unset | None = UNSET
     cancel: CancelToken | None = None
+    follow_redirects: bool | None = None
 
 
 class Encoded(NamedTuple):
@@ -67,10 +70,18 @@ class Encoded(NamedTuple):
 
     method: str
     url: str
-    headers: list[tuple[str, str]] | None
+    headers: list[tuple[str, str | None]] | None
     body: bytes | None
     limits: tuple[float | None, ...]  # connect, read, write, pool and total seconds
     cancel: CancelToken | None
+
+
+def without_credentials(url: str) -> str:
+    """Return ``url`` without its user and password."""
+    if "@" not in url:
+        return url
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def encode_url(url: str, base_url: str, params: Sequence[tuple[str, str]]) -> str:
@@ -131,14 +142,14 @@ def _text(value: Scalar) -> str:
     return str(value)
 
 
-def encode_headers(headers: HeaderTypes | None) -> list[tuple[str, str]]:
+def encode_headers(headers: HeaderTypes | None) -> list[tuple[str, str | None]]:
     """Return headers as a list of pairs; the core checks their bytes."""
     if not headers:
         return []
     return list(headers.items() if isinstance(headers, Mapping) else headers)
 
 
-def encode_body(json: Any, content: Content | None, headers: list[tuple[str, str]]) -> bytes | None:
+def encode_body(json: Any, content: Content | None, headers: list[tuple[str, str | None]]) -> bytes | None:
     """Return the body's bytes, adding a Content-Type to ``headers`` for JSON unless there is one."""
     if json is not None:
         if content is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as jsonlib
 from datetime import timedelta
 from email.message import Message
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from offgil import _core
 from offgil.errors import HTTPStatusError
@@ -17,7 +17,25 @@ if TYPE_CHECKING:
     from offgil.async_stream import AsyncStreamResponse
     from offgil.stream import StreamResponse
 
-__all__ = ["Response"]
+__all__ = ["Head", "Response"]
+
+
+class Head(Protocol):
+    """What every kind of answer has before its body."""
+
+    _history: Any
+
+    @property
+    def status_code(self) -> int: ...
+
+    @property
+    def http_version(self) -> str: ...
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def headers(self) -> Headers: ...
 
 
 class Response(_core.Response):
@@ -29,15 +47,21 @@ class Response(_core.Response):
     Thread-safety: safe on shared objects (immutable).
     """
 
-    __slots__ = ("_headers", "_request")
+    __slots__ = ("_headers", "_history", "_request")
 
     _headers: Headers
+    _history: tuple[Response, ...]
     _request: Request
 
     @property
     def request(self) -> Request | None:
         """The :class:`Request` that :meth:`Client.map` was given; ``None`` for direct calls."""
         return getattr(self, "_request", None)
+
+    @property
+    def history(self) -> tuple[Response, ...]:
+        """The answers that redirected to this one, oldest first."""
+        return getattr(self, "_history", ())
 
     @property
     def headers(self) -> Headers:

@@ -115,7 +115,7 @@ void bind_net(nb::module_ &m) {
              nb::sig("def __init__(self, config: Config, response_type: type[Response]) -> None"))
         .def("request", &PyClient::request, "method"_a, "url"_a, "headers"_a.none(), "body"_a.none(),
              "limits"_a, "cancel"_a.none(),
-             nb::sig("def request(self, method: str, url: str, headers: list[tuple[str, str]] | None, "
+             nb::sig("def request(self, method: str, url: str, headers: list[tuple[str, str | None]] | None, "
                      "body: bytes | None, limits: tuple[float | None, ...], cancel: CancelToken | None) -> "
                      "Response"),
              "Run one request to its end, detached.")

@@ -85,9 +85,10 @@ void bind_batch(nb::module_ &m) {
              nb::sig("def __init__(self, client: Client, connections: int) -> None"))
         .def("add", &PyBatch::add, "method"_a, "url"_a, "headers"_a.none(), "body"_a.none(), "limits"_a,
              "cancel"_a.none(), "tag"_a,
-             nb::sig("def add(self, method: str, url: str, headers: list[tuple[str, str]] | None, body: "
-                     "bytes | None, "
-                     "limits: tuple[float | None, ...], cancel: CancelToken | None, tag: int) -> None"),
+             nb::sig(
+                 "def add(self, method: str, url: str, headers: list[tuple[str, str | None]] | None, body: "
+                 "bytes | None, "
+                 "limits: tuple[float | None, ...], cancel: CancelToken | None, tag: int) -> None"),
              "Queue a request.")
         .def("wait", &PyBatch::wait, "timeout"_a.none(),
              nb::sig("def wait(self, timeout: float | None) -> list[tuple[int, Response | Exception]]"),

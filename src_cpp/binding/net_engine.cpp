@@ -191,7 +191,7 @@ void bind_engine(nb::module_ &m) {
         .def("fileno", &PyMailbox::fileno, "The descriptor that is readable while take() has something.")
         .def("submit", &PyMailbox::submit, "method"_a, "url"_a, "headers"_a.none(), "body"_a.none(),
              "limits"_a, "cancel"_a.none(), "pieces"_a,
-             nb::sig("def submit(self, method: str, url: str, headers: list[tuple[str, str]] | None, body: "
+             nb::sig("def submit(self, method: str, url: str, headers: list[tuple[str, str | None]] | None, body: "
                      "bytes | None, limits: tuple[float | None, ...], cancel: CancelToken | None, pieces: "
                      "bool) -> int"),
              "Start a request and return its number; take() brings its end, or with `pieces` its head.")

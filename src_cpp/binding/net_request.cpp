@@ -26,8 +26,10 @@ std::string_view utf8_of(nb::handle text) {
     return {data, static_cast<std::size_t>(size)};
 }
 
+/// A value of None keeps the client's default of that name away.
 net::Header header_of(nb::handle name, nb::handle value) {
-    net::Header header{std::string(utf8_of(name)), std::string(utf8_of(value))};
+    net::Header header{std::string(utf8_of(name)), {}, value.is_none()};
+    if (!header.omitted) header.value = utf8_of(value);
     if (!net::valid_header(header.name, header.value))
         throw NetException(
             {net::ErrorKind::local_protocol,

@@ -76,7 +76,7 @@ void bind_stream(nb::module_ &m) {
              "client"_a, "method"_a, "url"_a, "headers"_a.none(), "body"_a.none(), "limits"_a,
              "cancel"_a.none(), nb::keep_alive<1, 2>(),
              nb::sig("def __init__(self, client: Client, method: str, url: str, "
-                     "headers: list[tuple[str, str]] | None, body: bytes | None, "
+                     "headers: list[tuple[str, str | None]] | None, body: bytes | None, "
                      "limits: tuple[float | None, ...], cancel: CancelToken | None) -> None"),
              "Send a request, detached, and wait for the head of its answer.")
         .def("next", &PyStream::next, nb::sig("def next(self) -> bytes | None"),

@@ -23,6 +23,7 @@ struct Timeouts {
 struct Header {
     std::string name;
     std::string value;
+    bool omitted = false;  ///< of a request: the client's default of that name is not sent
 };
 
 struct Request {

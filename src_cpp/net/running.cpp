@@ -92,13 +92,14 @@ void Running::retire(Item &item) {
 }
 
 bool Running::turn() {
+    // First, so that what was cancelled before it began is not sent.
+    const bool woken = multi_->take_wake();
+    if (woken) drop_cancelled();
     int running = 0;
     curl_multi_perform(multi_->handle(), &running);
     const Nanos now = monotonic_now();
     collect(now);
     if (now >= scan_at_) expire(now);
-    const bool woken = multi_->take_wake();
-    if (woken) drop_cancelled();
     return woken;
 }
 

@@ -170,14 +170,20 @@ void Transfer::set_headers() {
         return std::ranges::any_of(request_->headers, named);
     };
     auto append_header = [&](const Header &header) {
-        // "Name;" is libcurl's way to send a header without a value; "Name:" would remove it.
-        append(header.value.empty() ? header.name + ";" : header.name + ": " + header.value);
+        // "Name;" is libcurl's way to send a header without a value; "Name:" removes one that it has itself.
+        if (header.omitted)
+            append(header.name + ":");
+        else
+            append(header.value.empty() ? header.name + ";" : header.name + ": " + header.value);
     };
     for (const Header &header : config_.default_headers)
         if (!given(header.name)) append_header(header);
     for (const Header &header : request_->headers) {
-        // The length follows from the body; another one would only desynchronise the connection.
-        if (!equal_ignoring_case(header.name, "Content-Length")) append_header(header);
+        // The length follows from the body; another one would only desynchronise the connection.  Nor can a
+        // request do without a Host.
+        if (equal_ignoring_case(header.name, "Content-Length")) continue;
+        if (header.omitted && equal_ignoring_case(header.name, "Host")) continue;
+        append_header(header);
     }
     // What libcurl would add by itself: a round trip before large bodies, and a form's content type.
     if (!given("Expect")) append("Expect:");
