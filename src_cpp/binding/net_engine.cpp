@@ -140,8 +140,7 @@ class PyAsyncStream {
     }
 
     void close() {
-        feed_->close({net::ErrorKind::stream_closed,
-                      head_.url + ": the stream was closed before its body was read"});
+        feed_->close();
         mailbox_.cancel(tag_);
     }
 

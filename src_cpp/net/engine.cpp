@@ -71,7 +71,7 @@ Engine::~Engine() {
 std::optional<std::uint64_t> Engine::submit(Request request, std::shared_ptr<Mailbox> mailbox, bool pieces) {
     auto call = std::make_unique<Call>();
     call->mailbox = std::move(mailbox);
-    if (pieces) call->feed = std::make_shared<Feed>();
+    if (pieces) call->feed = std::make_shared<Feed>(request.method + " " + request.url);
     call->submitted = monotonic_now();
     call->until = deadline_after(call->submitted, request.timeouts.total);
     call->pool_until = deadline_after(call->submitted, request.timeouts.pool);

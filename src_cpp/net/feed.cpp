@@ -56,12 +56,13 @@ Feed::Taken Feed::take() {
     return {Nothing{}, refill};
 }
 
-void Feed::close(Error error) {
+void Feed::close() {
     std::lock_guard lock(mutex_);
     if (bytes_.size() == 0 && over_) return;
     bytes_ = Body{};
-    if (!over_ || !error_) error_ = std::move(error);
     over_ = true;
+    if (!error_)
+        error_ = Error{ErrorKind::stream_closed, request_ + ": the stream was closed before its body was read"};
 }
 
 }  // namespace offgil::net

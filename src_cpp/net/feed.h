@@ -3,6 +3,8 @@
 
 #include <mutex>
 #include <optional>
+#include <string>
+#include <utility>
 #include <variant>
 
 #include "net/clock.h"
@@ -16,10 +18,13 @@ namespace offgil::net {
 /// The reader is told that there is something only if it has asked and got nothing: a slow one finds all that
 /// came meanwhile in one piece, and costs the writer nothing.
 ///
-/// Locking: `mutex_` guards every member; it is held for moving or appending a piece, never while libcurl
-/// runs.
+/// Locking: `mutex_` guards every member but `request_`, which never changes; it is held for moving or
+/// appending a piece, never while libcurl runs.
 class Feed {
   public:
+    /// `request` is "METHOD URL", for the error of a closed feed.
+    explicit Feed(std::string request) : request_(std::move(request)) {}
+
     // The writer's side.
 
     /// Whether there is enough for now.  Then the reader's next take() asks for a refill.
@@ -44,12 +49,13 @@ class Feed {
     /// All bytes that are there; else how the body ended, at each further call too; else nothing yet.
     Taken take();
 
-    /// Drops what is unread; a body that was not taken to its end fails with `error` from now on.
-    void close(Error error);
+    /// Drops what is unread; a body that was not taken to its end fails from now on.
+    void close();
 
   private:
     bool tell();
 
+    const std::string request_;
     std::mutex mutex_;
     Body bytes_;
     bool over_ = false;
