@@ -206,6 +206,9 @@ class Mailbox:
     def cancel(self, number: int) -> None:
         """End a request without a word; nothing happens if it is over."""
 
+    def abandon(self) -> None:
+        """End all that is under way, without a word."""
+
     def take(self) -> list[tuple[int, Response | AsyncStream | Exception | None]]:
         """
         What came since the last time; None where a pause is over or a stream has something.

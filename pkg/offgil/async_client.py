@@ -40,7 +40,7 @@ class AsyncClient(BaseClient):
     Thread-safety: safe on shared objects.
     """
 
-    #: Replaced by a dict at the first use.
+    #: An instance has a dict of its own from its first request on.
     _ports: Mapping[asyncio.AbstractEventLoop, Port] = MappingProxyType({})
 
     async def request(self, method: str, url: str, **options: Unpack[RequestOptions]) -> Response:
@@ -164,13 +164,13 @@ class AsyncClient(BaseClient):
         loop = _running_loop()
         # Not here: libcurl may have to wait for a name look-up that hangs.
         await loop.run_in_executor(None, self._core.close)
-        for other, port in list(self._ports.items()):
+        ports = self.__dict__.pop("_ports", {})
+        for other, port in ports.items():
             if other is loop:
                 port.close()
             else:
                 with contextlib.suppress(RuntimeError):  # that loop is closed
                     other.call_soon_threadsafe(port.close)
-        self._ports = MappingProxyType({})
 
     async def __aenter__(self) -> Self:
         return self
@@ -191,14 +191,15 @@ class AsyncClient(BaseClient):
     def _open_port(self, loop: asyncio.AbstractEventLoop) -> Port:
         if self._core.closed:
             raise Closed("the client is closed; make a new one")
-        with self._retries_lock:
-            if not self._ports:
-                # Also at exit: the thread ends before the interpreter does.
-                weakref.finalize(self, self._core.close)
-            # A loop that was closed takes what it left under way with it.
-            left = {other: port for other, port in self._ports.items() if not other.is_closed()}
-            port = Port(self._core, loop, AsyncStreamResponse)
-            self._ports = {**left, loop: port}
+        if not self._ports:
+            # Also at exit: the thread ends before the interpreter does.
+            weakref.finalize(self, self._core.close)
+        # Loops in other threads do the same; each of these steps is atomic.
+        ports = self.__dict__.setdefault("_ports", {})
+        port = ports[loop] = Port(self._core, loop, AsyncStreamResponse)
+        for other in list(ports):
+            if other.is_closed() and (left := ports.pop(other, None)):
+                left.abandon()
         return port
 
 

@@ -70,6 +70,11 @@ class Port:
         self._waiting.pop(number, None)
         self._mailbox.cancel(number)
 
+    def abandon(self) -> None:
+        """End all that is under way in a loop that was closed."""
+        self._mailbox.abandon()
+        self._waiting.clear()
+
     def close(self) -> None:
         """Leave the loop, once the engine is done."""
         self._hand_out()

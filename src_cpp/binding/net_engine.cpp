@@ -66,9 +66,7 @@ class PyMailbox {
           engine_(core_of(client_).pool().engine()),
           mailbox_(std::make_shared<net::Mailbox>()) {}
 
-    ~PyMailbox() {
-        if (usable()) engine_.abandon(mailbox_);
-    }
+    ~PyMailbox() { abandon(); }
 
     int fileno() const { return mailbox_->descriptor(); }
 
@@ -92,6 +90,10 @@ class PyMailbox {
 
     void cancel(std::uint64_t tag) {
         if (usable()) engine_.cancel(tag);
+    }
+
+    void abandon() {
+        if (usable()) engine_.abandon(mailbox_);
     }
 
     void nudge() {
@@ -199,6 +201,7 @@ void bind_engine(nb::module_ &m) {
              "Start a pause, which a close and the token end early, and return its number.")
         .def("cancel", &PyMailbox::cancel, "number"_a,
              "End a request without a word; nothing happens if it is over.")
+        .def("abandon", &PyMailbox::abandon, "End all that is under way, without a word.")
         .def(
             "take",
             [](nb::handle_t<PyMailbox> self) { return nb::cast<PyMailbox &>(self).take(self); },

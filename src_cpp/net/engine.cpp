@@ -9,9 +9,9 @@
 //
 // === Connections ===
 //
-// libcurl's bound on kept connections counts those in use, too.  It is told anew as requests come and go, so
-// that a thousand requests in flight keep theirs.  After a burst a few too many stay until the next requests
-// end, because libcurl closes one a time.
+// libcurl's bound on kept connections counts those in use, too, and a group of requests that ended is often
+// followed by as many new ones.  So it is told a bound that makes room for as many as were in use at once
+// within the last second.  What is too much after a burst goes when later requests end, one connection each.
 //
 // === Ownership ===
 //
@@ -32,6 +32,8 @@
 namespace offgil::net {
 
 namespace {
+
+constexpr Nanos kSecond = 1000 * kMillisecond;
 
 /// Keeps the threads that are started meanwhile from running signal handlers: they are the program's, and
 /// Python's are for its own threads.
@@ -168,7 +170,7 @@ void Engine::loop() {
         bool started = receive();
         if (woken || now >= scan_at_) expire(now, woken);
         started |= admit();
-        bound_connections();
+        bound_connections(now);
         ring();
         if (!started) multi.poll(now, std::min(running_->due(), scan_at_));
     }
@@ -344,16 +346,23 @@ void Engine::ring() {
     to_ring_.clear();
 }
 
-void Engine::bound_connections() {
+void Engine::bound_connections(Nanos now) {
     const Config &config = pool_.config();
+    busiest_ = std::max(busiest_, running_->items().size());
     constexpr std::size_t many = 1 << 20;
-    const std::size_t bound = std::min({running_->items().size() + std::min(config.max_keepalive, many),
-                                        config.max_connections, 2 * many});
+    const std::size_t bound =
+        std::min({busiest_ + std::min(config.max_keepalive, many), config.max_connections, 2 * many});
     // To libcurl 0 means a bound of its own.
     const long most = std::max(static_cast<long>(bound), 1L);
-    if (most == kept_) return;
-    kept_ = most;
-    curl_multi_setopt(running_->multi().handle(), CURLMOPT_MAXCONNECTS, most);
+    const bool lower = now >= lower_at_;
+    if (most > kept_ || (lower && most < kept_)) {
+        kept_ = most;
+        curl_multi_setopt(running_->multi().handle(), CURLMOPT_MAXCONNECTS, most);
+    }
+    if (lower) {
+        busiest_ = running_->items().size();
+        lower_at_ = deadline_after(now, kSecond);
+    }
 }
 
 }  // namespace offgil::net

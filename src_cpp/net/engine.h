@@ -109,14 +109,16 @@ class Engine {
     void forget(Call &call);
     void post(Call &call, Event event);
     void ring();
-    void bound_connections();
+    void bound_connections(Nanos now);
 
     std::unordered_map<std::uint64_t, std::unique_ptr<Call>> calls_;
     Waiting queue_;  ///< for one of max_connections
     Waiting pauses_;
     Nanos scan_at_ = kNever;                         ///< nothing that waits is overdue before this
     std::size_t feeds_ = 0;                          ///< running transfers that have one
-    long kept_ = 0;                                  ///< the bound that libcurl was told
+    std::size_t busiest_ = 0;                        ///< transfers at once since lower_at_ was set
+    Nanos lower_at_ = 0;                             ///< when the bound on connections may be lowered
+    long kept_ = 0;                                  ///< that bound, as libcurl was told
     std::vector<std::shared_ptr<Mailbox>> to_ring_;  ///< got events in this turn
     std::unique_ptr<Running> running_;               // last: it goes first
 };
