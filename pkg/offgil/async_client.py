@@ -102,7 +102,7 @@ class AsyncClient(BaseClient):
         async def send(step: Encoded) -> AsyncStreamResponse:
             nonlocal response
             if response is not None:
-                response.close()
+                response._end()
             port = self._port()
             response = cast(AsyncStreamResponse, await port.run(step, pieces=True))
             response._attach(self, port)
@@ -112,7 +112,7 @@ class AsyncClient(BaseClient):
             yield await self._drive(exchange(self, encoded, retry=None, follow=follow), send)
         finally:
             if response is not None:
-                response.close()
+                response._end()
 
     async def get(self, url: str, **options: Unpack[RequestOptions]) -> Response:
         """Send a GET request; options as for :meth:`request`."""

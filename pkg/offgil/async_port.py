@@ -80,11 +80,15 @@ class Port:
         self._hand_out()
         self.loop.remove_reader(self._mailbox.fileno())
 
+    def settle(self, number: int, outcome: Any) -> None:
+        """Hand an outcome to who waits for it, if anybody does."""
+        target = self._waiting.pop(number, None)
+        if isinstance(target, asyncio.Future):
+            if not target.done():  # cancelled, and its task has not heard of it yet
+                target.set_result(outcome)
+        elif target is not None:
+            target.settle(number, outcome)
+
     def _hand_out(self) -> None:
         for number, outcome in self._mailbox.take():
-            target = self._waiting.pop(number, None)
-            if isinstance(target, asyncio.Future):
-                if not target.done():  # cancelled, and its task has not heard of it yet
-                    target.set_result(outcome)
-            elif target is not None:
-                target.settle(number, outcome)
+            self.settle(number, outcome)

@@ -115,7 +115,11 @@ class AsyncStreamResponse(_core.AsyncStream):
 
     async def aclose(self) -> None:
         """Drop what is unread; ends a connection in the middle of an answer.  Idempotent."""
+        self._end()
+
+    def _end(self) -> None:
         self.close()
+        self._port.settle(self.number, None)  # a task that waits for more finds out
 
     async def _next(self) -> bytes | None:
         """Return the next bytes; ``None`` at the end."""
@@ -129,7 +133,7 @@ class AsyncStreamResponse(_core.AsyncStream):
             try:
                 await self._port.outcome_of(self.number)
             except BaseException:
-                self.close()
+                self._end()
                 raise
             finally:
                 self._reading = False

@@ -162,7 +162,11 @@ asyncio.run(main())
 @pytest.mark.parametrize("end", ["pass", "sys.exit()", "task.cancel()"])
 def test_a_program_may_end_without_closing(stalls, end):
     done = subprocess.run(
-        [sys.executable, "-c", EXIT.format(end=end), stalls.url], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", EXIT.format(end=end), stalls.url],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
 
