@@ -87,13 +87,16 @@ def test_threads_race_with_a_close(echo, barrier_threads):
         client = AsyncClient(base_url=echo.url)
 
         def work(number, client=client):
+            async def go_on():
+                while True:
+                    await client.get("/")
+
             async def main():
                 if number == 0:
                     await client.aclose()
                     return
                 with pytest.raises(offgil.Closed):
-                    while True:
-                        await client.get("/")
+                    await go_on()
 
             asyncio.run(main())
 
