@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["socket_servers", "stalls"]
+pytest_plugins = ["socket_servers", "stalls", "tls_servers"]
 
 
 def gil_enabled() -> bool:

@@ -108,12 +108,12 @@ class Peer:
 class ScenarioServer:
     """Runs ``script(peer, number)`` on a thread for each connection; numbers count from 0."""
 
-    def __init__(self, script: Callable[[Peer, int], None]) -> None:
+    def __init__(self, script: Callable[[Peer, int], None], listener: socket.socket | None = None) -> None:
         self.script = script
         self.connections = 0
         self.stop = threading.Event()
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.listener = listener or socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.url = "" if listener else f"http://127.0.0.1:{self.listener.getsockname()[1]}"
         self.threads: list[threading.Thread] = []
         self.acceptor = threading.Thread(target=self._accept)
         self.acceptor.start()

@@ -26,7 +26,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from nginx import nginx  # noqa: E402
-from pythons import add_option  # noqa: E402
+from pythons import add_option, versions  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -68,18 +68,6 @@ def measure(command: list[str]) -> tuple[float, float] | None:
     return float(cpu), float(wall)
 
 
-def versions(python: str) -> str:
-    code = (
-        "import sys, importlib.metadata as m\n"
-        "gil = getattr(sys, '_is_gil_enabled', lambda: True)()\n"
-        "print(sys.version.split()[0] + ('' if gil else ' without GIL'), end='')\n"
-        "for p in ('offgil', 'httpx', 'primp', 'pycurl'):\n"
-        "    try: print(f', {p} {m.version(p)}', end='')\n"
-        "    except m.PackageNotFoundError: pass\n"
-    )
-    return subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_option(parser)
@@ -112,7 +100,7 @@ def main() -> None:
         where = ", client and server on one core" if one_core else ""
         print(f"C loop over libcurl{where}: {cpu:.1f} µs CPU, {wall:.1f} µs wall a request\n")
     for python in options.python:
-        print(f"Python {versions(python)}\n")
+        print(f"Python {versions(python, ('offgil', 'httpx', 'primp', 'pycurl'))}\n")
         print("| scenario | client | CPU µs | wall µs | CPU / C loop | httpx CPU / this |")
         print("|---|---|---|---|---|---|")
         for scenario in SCENARIOS:

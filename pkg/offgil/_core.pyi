@@ -2,6 +2,7 @@
 Native core of offgil: HTTP on libcurl and result stores. Use the offgil package instead.
 """
 
+import enum
 from typing import Any
 
 class ManagedStats:
@@ -64,6 +65,18 @@ class Response:
     @property
     def raw_timings(self) -> tuple[float, float, float, float]: ...
 
+class HttpVersion(enum.Enum):
+    """Which versions of HTTP a client speaks."""
+
+    HTTP1 = 0
+    """1.1 always"""
+
+    NEGOTIATE = 1
+    """HTTP/2 where TLS' ALPN agrees on it"""
+
+    HTTP2 = 2
+    """HTTP/2 without asking, also without TLS"""
+
 class Config:
     """What all requests of one client share; copied by Client."""
 
@@ -83,14 +96,24 @@ class Config:
     def max_response_bytes(self) -> int: ...
     @max_response_bytes.setter
     def max_response_bytes(self, arg: int, /) -> None: ...
-    @property
-    def verify(self) -> bool: ...
-    @verify.setter
-    def verify(self, arg: bool, /) -> None: ...
-    @property
-    def ca_file(self) -> str: ...
-    @ca_file.setter
-    def ca_file(self, arg: str, /) -> None: ...
+    def set_authorities(self, verify: bool, ca_file: str) -> None:
+        """Whom to trust; an empty file stands for the system's."""
+
+    def set_certificate(self, cert_file: str, key_file: str, password: str) -> None:
+        """Show this certificate to servers that ask; reads both files."""
+
+    def set_tls_versions(self, lowest: int, highest: int) -> None:
+        """Bounds as ten times the version; 0 for no highest."""
+
+    def set_proxies(
+        self, for_http: tuple[str, str, str] | None, for_https: tuple[str, str, str] | None, no_proxy: str
+    ) -> None:
+        """Each as URL, user and password."""
+
+    def set_unix_socket(self, path: str) -> None:
+        """Connect there instead of to the URLs' hosts."""
+
+    def set_http_version(self, version: HttpVersion) -> None: ...
 
 class LibcurlInfo:
     """What the linked libcurl is and can do."""

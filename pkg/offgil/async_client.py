@@ -53,7 +53,7 @@ class AsyncClient(BaseClient):
             Closed: the client is or was closed meanwhile.
             NoEventLoop: no asyncio event loop runs.
         """
-        if self._is_direct and not options:  # the most frequent call, and most of its cost in Python
+        if self._is_direct and not options and "@" not in url:  # the most frequent call, and most of its cost in Python
             url = encode_url(url, self._base_url, self._params)
             return await self._send(Encoded(method, url, None, None, self._default_limits, None))
         encoded, follow = self._encode(method, url, **options)

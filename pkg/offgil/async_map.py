@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,10 +24,8 @@ __all__ = ["map_requests"]
 Item = Request | str
 Cell = list[Outcome]
 
-# As BaseClient._encode takes them.
-_arguments = attrgetter(
-    "method", "url", "params", "headers", "json", "content", "timeout", "deadline", "cancel", "follow_redirects"
-)
+# In the order in which BaseClient._encode takes them.
+_arguments = attrgetter(*(field.name for field in fields(Request)))
 
 
 async def map_requests(

@@ -45,6 +45,7 @@ class Client(BaseClient):
             deadline: overrides the client's.
             cancel: a :class:`~offgil.CancelToken` that can end the call from another thread.
             follow_redirects: overrides the client's.
+            auth: (user, password) for basic authentication; overrides the URL's, and those the client's.
 
         Raises:
             RequestError: no usable answer; the subclass says why.
@@ -52,7 +53,7 @@ class Client(BaseClient):
             TooManyRedirects: more than ``max_redirects``.
             Closed: the client is or was closed meanwhile.
         """
-        if self._is_direct and not options:  # the most frequent call, and most of its cost in Python
+        if self._is_direct and not options and "@" not in url:  # the most frequent call, and most of its cost in Python
             url = encode_url(url, self._base_url, self._params)
             return cast(Response, self._core.request(method, url, None, None, self._default_limits, None))
         encoded, follow = self._encode(method, url, **options)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from http.cookiejar import CookieJar
 from typing import Any, Self, TypeVar
 
 from offgil import __version__, _core
+from offgil.auth import BasicAuth, basic_header, split_userinfo
 from offgil.hooks import Hook
 from offgil.request import (
     UNSET,
@@ -23,8 +25,10 @@ from offgil.request import (
 )
 from offgil.response import Response
 from offgil.retry import Retry
+from offgil.route import Http2, configure_route
 from offgil.stats import ClientStats
 from offgil.timeouts import Timeout, check_seconds, limits_of
+from offgil.tls import CertTypes, configure_tls
 
 __all__ = ["BaseClient"]
 
@@ -53,9 +57,25 @@ class BaseClient:
         max_redirects: how often for one call, before :class:`TooManyRedirects` is raised.
         cookies: ``True`` keeps cookies in a jar of the client's, a :class:`http.cookiejar.CookieJar` in that one.
         hooks: told of every attempt; see :class:`Hook`.
+        cert: the client's own certificate, for servers that ask: the path of a PEM file with chain and key, or a tuple
+            (chain, key) or (chain, key, password).
+        tls_min: the oldest version of TLS to speak, ``"1.0"`` to ``"1.3"``.
+        tls_max: the newest; ``None`` for the newest there is.
+        http2: ``True`` speaks HTTP/2 with servers that choose it during the TLS handshake, ``"prior-knowledge"`` with
+            every server, also without TLS.
+        proxy: ``"scheme://user:password@host:port"`` with the scheme ``http``, ``https``, ``socks5`` (names are looked
+            up here) or ``socks5h`` (by the proxy).  The environment's are ignored then.
+        no_proxy: hosts that are asked directly, as a sequence or joined with commas: names, which cover their
+            subdomains, addresses, networks (``"10.0.0.0/8"``), each with or without a ``:port``; ``"*"`` for all.
+        trust_env: take what is not given from ``http_proxy``, ``https_proxy``, ``all_proxy`` and ``no_proxy`` in the
+            environment, in upper case, too, but for ``HTTP_PROXY``; read when the client is made.
+        uds: path of a Unix socket that every request goes to, whatever its URL's host.
+        auth: (user, password), sent to every server by basic authentication, unless a request has its own, by
+            argument, header or URL.
 
     Raises:
-        ValueError: a limit is out of its range.
+        ValueError: an argument is out of its range, or beyond what the linked libcurl can do.
+        UnusableCertificate: the files of ``cert`` cannot be read or do not belong together.
     """
 
     def __init__(
@@ -69,12 +89,21 @@ class BaseClient:
         retry: Retry | None = None,
         max_connections: int | None = None,
         max_keepalive: int = 256,
-        verify: bool | str = True,
+        verify: bool | str | os.PathLike[str] = True,
         max_response_bytes: int | None = MAX_RESPONSE_BYTES,
         follow_redirects: bool = False,
         max_redirects: int = 20,
         cookies: bool | CookieJar = False,
         hooks: Sequence[Hook] = (),
+        cert: CertTypes | None = None,
+        tls_min: str = "1.2",
+        tls_max: str | None = None,
+        http2: Http2 = False,
+        proxy: str | None = None,
+        no_proxy: str | Sequence[str] | None = None,
+        trust_env: bool = True,
+        uds: str | os.PathLike[str] | None = None,
+        auth: BasicAuth | None = None,
     ) -> None:
         self._configuration = {name: value for name, value in locals().items() if name != "self"}
         if max_response_bytes is not None and max_response_bytes < 0:
@@ -92,7 +121,7 @@ class BaseClient:
         self._max_redirects = max_redirects
         self._cookies = CookieJar() if cookies is True else None if cookies is False else cookies
         self._hooks = tuple(hooks)
-        self._is_direct = self._is_plain(retry, follow_redirects)
+        self._is_direct = self._is_plain(retry, follow_redirects) and "@" not in base_url
         self._retries = 0
         self._retries_lock = threading.Lock()
         config = _core.Config()
@@ -101,12 +130,14 @@ class BaseClient:
         for name, value in (("Accept", "*/*"), ("User-Agent", f"offgil/{__version__}")):
             if name.lower() not in given:
                 defaults.append((name, value))
+        if auth is not None:
+            defaults = [(name, value) for name, value in defaults if name.lower() != "authorization"]
+            defaults.append(basic_header(auth))
         self._default_headers = defaults
         for name, value in defaults:
             config.add_header(name, value)
-        config.verify = bool(verify)
-        if isinstance(verify, str):
-            config.ca_file = verify
+        configure_tls(config, verify, cert, tls_min, tls_max)
+        configure_route(config, http2, proxy, no_proxy, trust_env, uds)
         if max_connections is not None:
             config.max_connections = max_connections
         config.max_keepalive = max_keepalive
@@ -126,6 +157,7 @@ class BaseClient:
         deadline: float | Unset | None = UNSET,
         cancel: _core.CancelToken | None = None,
         follow_redirects: bool | None = None,
+        auth: BasicAuth | None = None,
     ) -> tuple[Encoded, bool]:
         fields = encode_headers(headers)
         body = encode_body(json, content, fields)
@@ -136,7 +168,12 @@ class BaseClient:
             total = deadline
         if not isinstance(timeout, Unset):
             phases[:] = limits_of(timeout)
-        url = encode_url(url, self._base_url, pairs)
+        url, userinfo = split_userinfo(encode_url(url, self._base_url, pairs))
+        if auth is not None:
+            fields = [field for field in fields if field[0].lower() != "authorization"]
+            fields.append(basic_header(auth))
+        elif userinfo is not None and not any(name.lower() == "authorization" for name, _ in fields):
+            fields.append(basic_header(userinfo))
         follow = self._follow_redirects if follow_redirects is None else follow_redirects
         return Encoded(method, url, fields or None, body, (*phases, total), cancel), follow
 

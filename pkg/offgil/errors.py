@@ -36,6 +36,7 @@ Network errors carry httpx's names and nesting, so that code written for httpx r
     ├── StreamError             (also RuntimeError)
     │   ├── StreamClosed
     │   └── StreamConsumed
+    ├── UnusableCertificate     (also ValueError)
     ├── BatchError
     ├── UnknownKind             (also ValueError)
     └── StoreError
@@ -96,6 +97,7 @@ __all__ = [
     "TransportError",
     "UnknownKind",
     "UnsupportedProtocol",
+    "UnusableCertificate",
     "WriteError",
     "WriteTimeout",
 ]
@@ -237,6 +239,10 @@ class StreamConsumed(StreamError):
 
 class UnknownKind(OffgilError, ValueError):
     """There is no store, or no kind of workers, of the name that an argument or the environment gives."""
+
+
+class UnusableCertificate(OffgilError, ValueError):
+    """The files of a client's ``cert`` cannot be read, or do not belong together."""
 
 
 class BatchError(OffgilError):

@@ -16,7 +16,7 @@ from offgil.cookies import keep_cookies, with_cookies
 from offgil.errors import Cancelled, InvalidURL, RemoteProtocolError, RequestError, TooManyRedirects
 from offgil.hooks import Attempt
 from offgil.redirects import redirected
-from offgil.request import Encoded, without_credentials
+from offgil.request import Encoded
 from offgil.response import Head
 from offgil.retry import Retry
 
@@ -96,9 +96,7 @@ def _attempt(client: BaseClient, request: Encoded, number: int, redirects: int) 
         request = with_cookies(client._cookies, request)
     attempt = None
     if client._hooks:
-        attempt = Attempt(
-            request.method, without_credentials(request.url), list(request.headers or ()), number, redirects
-        )
+        attempt = Attempt(request.method, request.url, list(request.headers or ()), number, redirects)
         for hook in client._hooks:
             hook.on_request(attempt)
         request = request._replace(headers=attempt.headers)

@@ -111,6 +111,7 @@ class Batch:
             request.deadline,
             request.cancel,
             request.follow_redirects,
+            request.auth,
         )
         retry = self._client._retry
         pending = _Pending(tag, request)

@@ -72,9 +72,8 @@ def redirected(sent: Encoded, response: Head, defaults: list[tuple[str, str]]) -
 
 
 def _method(method: str, status: int) -> str:
-    if (status == 303 and method != "HEAD") or (status == 302 and method != "HEAD"):
-        return "GET"
-    return "GET" if status == 301 and method == "POST" else method
+    becomes_get = method == "POST" if status == 301 else status in {302, 303} and method != "HEAD"
+    return "GET" if becomes_get else method
 
 
 def _target(url: str, location: str) -> tuple[str, bool]:
@@ -85,9 +84,8 @@ def _target(url: str, location: str) -> tuple[str, bool]:
     new = urlsplit(urljoin(url, location))
     if not new.hostname:
         raise ValueError("it names no host")
-    if urlsplit(location).netloc:
-        # Credentials that the server chose are not ours to send.
-        new = new._replace(netloc=new.netloc.rpartition("@")[2])
+    # Credentials that the server chose are not ours to send.
+    new = new._replace(netloc=new.netloc.rpartition("@")[2])
     if not new.fragment:
         new = new._replace(fragment=old.fragment)
     upgrade = old.hostname == new.hostname and (_origin(old)[::2], _origin(new)[::2]) == (("http", 80), ("https", 443))

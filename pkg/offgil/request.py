@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypedDict
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from offgil._core import CancelToken
+from offgil.auth import BasicAuth, split_userinfo
 from offgil.errors import InvalidURL
 from offgil.timeouts import Timeout
 
@@ -44,6 +45,7 @@ class RequestOptions(TypedDict, total=False):
     deadline: float | Unset | None
     cancel: CancelToken | None
     follow_redirects: bool | None
+    auth: BasicAuth | None
 
 
 @dataclass(slots=True)
@@ -63,6 +65,7 @@ class Request:
     deadline: float | Unset | None = UNSET
     cancel: CancelToken | None = None
     follow_redirects: bool | None = None
+    auth: BasicAuth | None = None
 
 
 class Encoded(NamedTuple):
@@ -74,14 +77,6 @@ class Encoded(NamedTuple):
     body: bytes | None
     limits: tuple[float | None, ...]  # connect, read, write, pool and total seconds
     cancel: CancelToken | None
-
-
-def without_credentials(url: str) -> str:
-    """Return ``url`` without its user and password."""
-    if "@" not in url:
-        return url
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def encode_url(url: str, base_url: str, params: Sequence[tuple[str, str]]) -> str:
@@ -105,12 +100,15 @@ def encode_url(url: str, base_url: str, params: Sequence[tuple[str, str]]) -> st
 
 def _quote(url: str) -> str:
     if any(ord(c) < 0x20 or ord(c) == 0x7F for c in url):
-        raise InvalidURL(f"{url!r}: a URL cannot hold control characters; nothing was sent")
+        raise InvalidURL(f"{split_userinfo(url)[0]!r}: a URL cannot hold control characters; nothing was sent")
     parts = urlsplit(url)
     try:
-        netloc = parts.netloc.encode("idna").decode("ascii")
+        userinfo, at, host = parts.netloc.rpartition("@")
+        netloc = quote(userinfo, safe=_SAFE_IN_URL) + at + host.encode("idna").decode("ascii")
     except UnicodeError as error:
-        raise InvalidURL(f"{url!r}: the host name is not valid ({error}); nothing was sent") from error
+        raise InvalidURL(
+            f"{split_userinfo(url)[0]!r}: the host name is not valid ({error}); nothing was sent"
+        ) from error
     return urlunsplit(
         (
             parts.scheme,

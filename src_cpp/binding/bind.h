@@ -21,10 +21,10 @@ namespace offgil::binding {
 namespace nb = nanobind;
 
 void bind_batch(nb::module_ &m);
+void bind_config(nb::module_ &m);
 void bind_engine(nb::module_ &m);
 void bind_managed_store(nb::module_ &m);
 void bind_net(nb::module_ &m);
-void bind_request(nb::module_ &m);
 void bind_response(nb::module_ &m);
 void bind_runtime(nb::module_ &m);
 void bind_shared_store(nb::module_ &m);
@@ -60,6 +60,9 @@ struct PyCancelToken {
 /// The core of a _core.Client, and the Python class of its responses.
 net::Client &core_of(nb::handle client);
 nb::object response_type_of(nb::handle client);
+
+/// A header that cannot end its line early.
+net::Header header_of(nb::handle name, nb::handle value);
 
 /// The arguments of _core.Client.request as a checked request that borrows from `body`.
 net::Request request_of(nb::str method, nb::str url, nb::handle headers, nb::handle body, nb::tuple limits,

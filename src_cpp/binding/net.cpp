@@ -88,7 +88,7 @@ void bind_net(nb::module_ &m) {
     curl_global_init(CURL_GLOBAL_DEFAULT);
     bind_net_errors(m);
     bind_response(m);
-    bind_request(m);
+    bind_config(m);
 
     nb::class_<net::LibcurlInfo>(m, "LibcurlInfo", "What the linked libcurl is and can do.")
         .def_ro("version", &net::LibcurlInfo::version)

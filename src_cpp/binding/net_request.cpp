@@ -1,4 +1,4 @@
-// Arguments of Python as a checked net::Request, and as the net::Config of a client.
+// Arguments of Python as a checked net::Request.
 #include <nanobind/stl/string.h>
 
 #include <string>
@@ -7,12 +7,9 @@
 
 #include "binding/bind.h"
 #include "binding/convert.h"
-#include "net/config.h"
 #include "net/request.h"
 
 namespace offgil::binding {
-
-using namespace nb::literals;
 
 namespace {
 
@@ -26,10 +23,16 @@ std::string_view utf8_of(nb::handle text) {
     return {data, static_cast<std::size_t>(size)};
 }
 
-/// A value of None keeps the client's default of that name away.
+}  // namespace
+
 net::Header header_of(nb::handle name, nb::handle value) {
     net::Header header{std::string(utf8_of(name)), {}, value.is_none()};
     if (!header.omitted) header.value = utf8_of(value);
+    if (!header.omitted && net::equal_ignoring_case(header.name, "Proxy-Authorization"))
+        throw NetException(
+            {net::ErrorKind::local_protocol,
+             "header Proxy-Authorization: it would reach the server; give the proxy's credentials "
+             "with its URL, proxy=\"http://user:password@host:port\"; nothing was sent"});
     if (!net::valid_header(header.name, header.value))
         throw NetException(
             {net::ErrorKind::local_protocol,
@@ -37,6 +40,8 @@ net::Header header_of(nb::handle name, nb::handle value) {
                  ": a name must be a token and a value free of control characters; nothing was sent"});
     return header;
 }
+
+namespace {
 
 /// A list of (name, value) pairs to checked headers.
 std::vector<net::Header> headers_of(nb::handle pairs) {
@@ -78,22 +83,6 @@ net::Request request_of(nb::str method, nb::str url, nb::handle headers, nb::han
                         timeout_ns(limits[3]), timeout_ns(limits[4])};
     if (cancel) request.cancel = cancel->token;
     return request;
-}
-
-void bind_request(nb::module_ &m) {
-    nb::class_<net::Config>(m, "Config", "What all requests of one client share; copied by Client.")
-        .def(nb::init<>())
-        .def(
-            "add_header",
-            [](net::Config &self, nb::str name, nb::str value) {
-                self.default_headers.push_back(header_of(name, value));
-            },
-            "name"_a, "value"_a, "Send a header with every request that does not give the same name.")
-        .def_rw("max_connections", &net::Config::max_connections)
-        .def_rw("max_keepalive", &net::Config::max_keepalive)
-        .def_rw("max_response_bytes", &net::Config::max_response_bytes)
-        .def_rw("verify", &net::Config::verify)
-        .def_rw("ca_file", &net::Config::ca_file);
 }
 
 }  // namespace offgil::binding

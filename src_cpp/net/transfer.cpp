@@ -7,6 +7,11 @@
 // called each time that a request is about to be sent, so counting those calls and refusing the second one is
 // the whole remedy for methods that are not idempotent.  Idempotent ones get one repetition.
 //
+// Over HTTP/2 a server can say that it has not looked at a request (REFUSED_STREAM, or a GOAWAY that does not
+// cover it), as any does that ends a connection in good order.  libcurl then repeats the request, and may,
+// whatever the method (RFC 9113, section 8.7).  That this is why it repeats, it says in its log only, and
+// 7.88 only if nothing else was sent on the connection: a request that is not idempotent then fails instead.
+//
 // === Time limits ===
 //
 // libcurl's own limits do not fit: a connect limit of 0 means 300 seconds, and there is no limit on
@@ -18,12 +23,12 @@
 
 #include "net/transfer.h"
 
-#include <openssl/ssl.h>
-
 #include <algorithm>
 #include <climits>
 #include <new>
 #include <utility>
+
+#include "net/easy.h"
 
 namespace offgil::net {
 
@@ -41,12 +46,6 @@ constexpr long kPiecesReceiveBuffer = 16 * 1024;
 
 // A server's word is not enough to allocate more than this at once; larger bodies grow as they come.
 constexpr curl_off_t kLargestReservation = 64 * 1024 * 1024;
-
-template <typename Value>
-void set(CURL *easy, CURLoption option, Value value) {
-    // Every option used here exists in the oldest libcurl that CMake accepts; only copying a string can fail.
-    if (curl_easy_setopt(easy, option, value) == CURLE_OUT_OF_MEMORY) throw std::bad_alloc();
-}
 
 // curl/curl#11103: before 8.1, a handle's second answer whose header begins with a folded line writes to
 // freed memory of the first one.  Any server can do that, so a handle serves only once there; a fresh one
@@ -73,6 +72,7 @@ void Transfer::make_handle() {
     set(easy, CURLOPT_ERRORBUFFER, detail_);
     set(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     set(easy, CURLOPT_PATH_AS_IS, 1L);
+    set(easy, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
     set(easy, CURLOPT_BUFFERSIZE, kReceiveBuffer);
     set(easy, CURLOPT_ACCEPT_ENCODING, "");
     set(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
@@ -84,18 +84,14 @@ void Transfer::make_handle() {
     set(easy, CURLOPT_WRITEDATA, this);
     set(easy, CURLOPT_PREREQFUNCTION, &Transfer::on_request_ready);
     set(easy, CURLOPT_PREREQDATA, this);
-    sockets.watch(easy);
-    if (!config.verify) {
-        set(easy, CURLOPT_SSL_VERIFYPEER, 0L);
-        set(easy, CURLOPT_SSL_VERIFYHOST, 0L);
-    } else if (config.ca_store) {
-        set(easy, CURLOPT_CAINFO, static_cast<char *>(nullptr));
-        set(easy, CURLOPT_CAPATH, static_cast<char *>(nullptr));
-        set(easy, CURLOPT_SSL_CTX_FUNCTION, &Transfer::on_ssl_context);
-        set(easy, CURLOPT_SSL_CTX_DATA, this);
-    } else if (!config.ca_file.empty()) {
-        set(easy, CURLOPT_CAINFO, config.ca_file.c_str());
+    if (config.route.http_version != HttpVersion::http1) {
+        set(easy, CURLOPT_DEBUGFUNCTION, &Transfer::on_log);
+        set(easy, CURLOPT_DEBUGDATA, this);
     }
+    sockets.watch(easy);
+    set_tls(easy, config.tls);
+    set_route(easy, config.route);
+    proxy_ = nullptr;
 }
 
 void Transfer::renew_handle() {
@@ -125,8 +121,15 @@ void Transfer::begin(const Request &request, Nanos now, Nanos until, Delivery de
     header_bytes_ = 0;
     heads_ = 0;
     detail_[0] = '\0';
-    set(easy(), CURLOPT_FORBID_REUSE, 0L);
+    not_looked_at_ = false;
+    const long alone = config_.route.needs_fresh_connection(request.url) ? 1 : 0;
+    set(easy(), CURLOPT_FRESH_CONNECT, alone);
+    set(easy(), CURLOPT_FORBID_REUSE, alone);
     set(easy(), CURLOPT_URL, request.url.c_str());
+    if (const Proxy *proxy = config_.route.proxy_for(request.url); proxy != proxy_) {
+        set_proxy(easy(), proxy);
+        proxy_ = proxy;
+    }
     set_method();
     set_headers();
 }
@@ -151,6 +154,8 @@ void Transfer::set_method() {
         if (method != "GET") custom = method.c_str();
     }
     set(easy, CURLOPT_CUSTOMREQUEST, custom);
+    const bool listen = config_.route.http_version != HttpVersion::http1 && !idempotent(method);
+    set(easy, CURLOPT_VERBOSE, listen ? 1L : 0L);
 }
 
 void Transfer::set_headers() {
@@ -247,10 +252,17 @@ std::size_t Transfer::on_body(char *data, std::size_t size, std::size_t count, v
 
 int Transfer::on_request_ready(void *self, char *, char *, int, int local_port) {
     auto *transfer = static_cast<Transfer *>(self);
-    if (transfer->sockets_.spoilt(local_port)) {
+    curl_socket_t socket = CURL_SOCKET_BAD;
+    if (!transfer->config_.route.unix_socket.empty()) {
+        local_port = 0;
+        // Before 8.0, libcurl does not say yet, but looks at the connection itself.
+        curl_easy_getinfo(transfer->easy(), CURLINFO_ACTIVESOCKET, &socket);
+    }
+    if (transfer->sockets_.spoilt(local_port, socket)) {
         transfer->unclean_ = true;
         return CURL_PREREQFUNC_ABORT;
     }
+    if (std::exchange(transfer->not_looked_at_, false)) --transfer->attempts_;
     int allowed = idempotent(transfer->request_->method) ? 2 : 1;
     if (++transfer->attempts_ > allowed) {
         transfer->replay_refused_ = true;
@@ -262,11 +274,12 @@ int Transfer::on_request_ready(void *self, char *, char *, int, int local_port) 
     return CURL_PREREQFUNC_OK;
 }
 
-CURLcode Transfer::on_ssl_context(CURL *, void *ssl_context, void *self) {
-    X509_STORE *store = static_cast<Transfer *>(self)->config_.ca_store->get();
-    if (!store) return CURLE_SSL_CACERT_BADFILE;
-    SSL_CTX_set1_cert_store(static_cast<SSL_CTX *>(ssl_context), store);
-    return CURLE_OK;
+int Transfer::on_log(CURL *, curl_infotype type, char *text, std::size_t size, void *self) {
+    const std::string_view line(text, size);
+    if (type == CURLINFO_TEXT &&
+        (line.starts_with("REFUSED_STREAM") || line.find(" refused by server, try again") != line.npos))
+        static_cast<Transfer *>(self)->not_looked_at_ = true;
+    return 0;
 }
 
 bool Transfer::wants_restart(Nanos now) {
@@ -335,7 +348,7 @@ Result Transfer::finish(CURLcode code, Nanos now) {
     if (version < CURL_HTTP_VERSION_2_0) {
         long port = 0;
         curl_socket_t socket = CURL_SOCKET_BAD;
-        curl_easy_getinfo(easy(), CURLINFO_LOCAL_PORT, &port);
+        if (config_.route.unix_socket.empty()) curl_easy_getinfo(easy(), CURLINFO_LOCAL_PORT, &port);
         curl_easy_getinfo(easy(), CURLINFO_ACTIVESOCKET, &socket);  // bad if it was not kept
         sockets_.keep(static_cast<int>(port), socket);
     }

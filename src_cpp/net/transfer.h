@@ -99,8 +99,8 @@ class Transfer {
 
     static std::size_t on_header(char *data, std::size_t size, std::size_t count, void *self);
     static std::size_t on_body(char *data, std::size_t size, std::size_t count, void *self);
+    static int on_log(CURL *, curl_infotype type, char *text, std::size_t size, void *self);
     static int on_request_ready(void *self, char *, char *, int, int);
-    static CURLcode on_ssl_context(CURL *, void *ssl_context, void *self);
 
     // refusal.cpp
     enum class Refusal {
@@ -123,6 +123,9 @@ class Transfer {
     void set_headers();
     void describe_response(Nanos now);
     Error classify(CURLcode code) const;
+    /// Whether it is not the server but the proxy that could not be reached, or that refused.
+    bool proxy_failed(CURLcode code) const;
+    Error proxy_error(std::string_view what) const;
 
     struct EasyCleanup {
         void operator()(CURL *easy) const { curl_easy_cleanup(easy); }
@@ -141,6 +144,7 @@ class Transfer {
     const Request *request_ = nullptr;
     Response response_;
     Delivery delivery_ = Delivery::whole;
+    const Proxy *proxy_ = nullptr;  ///< what the handle is set to
     Flow flow_ = Flow::open;
     Phase phase_ = Phase::connecting;
     Nanos started_ = 0;
@@ -152,7 +156,8 @@ class Transfer {
     bool body_started_ = false;
     bool head_taken_ = false;
     bool replay_refused_ = false;
-    bool unclean_ = false;  ///< the kept connection was spoilt
+    bool not_looked_at_ = false;  ///< the server said so, and libcurl is about to repeat the request
+    bool unclean_ = false;        ///< the kept connection was spoilt
     bool out_of_memory_ = false;
     Refusal refusal_ = Refusal::none;  ///< why a callback ended the transfer
     std::size_t header_bytes_ = 0;     ///< of all heads and the trailers

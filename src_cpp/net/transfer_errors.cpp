@@ -43,17 +43,16 @@ Error Transfer::classify(CURLcode code) const {
     if (static_cast<int>(code) == too_large ||
         (phase_ == Phase::receiving && (code == CURLE_OUT_OF_MEMORY || what.starts_with("Out of memory"))))
         return refusal_error(Refusal::long_line);
+    if (proxy_failed(code)) return proxy_error(what);
     switch (code) {
         case CURLE_URL_MALFORMAT:
+        case CURLE_LOGIN_DENIED:
             return error(ErrorKind::invalid_url, what);
         case CURLE_UNSUPPORTED_PROTOCOL:
             // The same code means "an answer without a status line" (HTTP/0.9) once a connection stands.
             return error(
                 phase_ == Phase::connecting ? ErrorKind::unsupported_protocol : ErrorKind::remote_protocol,
                 what);
-        case CURLE_COULDNT_RESOLVE_PROXY:
-        case CURLE_PROXY:
-            return error(ErrorKind::proxy, what);
         case CURLE_SEND_ERROR:
             return error(ErrorKind::write, what);
         case CURLE_RECV_ERROR: {
@@ -82,7 +81,42 @@ Error Transfer::classify(CURLcode code) const {
         default:
             break;
     }
-    return error(phase_ == Phase::connecting ? ErrorKind::connect : ErrorKind::read, what);
+    if (phase_ != Phase::connecting) return error(ErrorKind::read, what);
+    const std::string &path = config_.route.unix_socket;
+    return error(ErrorKind::connect,
+                 path.empty() ? std::string(what) : "the Unix socket " + path + ": " + std::string(what));
+}
+
+bool Transfer::proxy_failed(CURLcode code) const {
+    if (!proxy_ || phase_ != Phase::connecting) return false;
+    long answer = 0;
+    curl_easy_getinfo(easy(), CURLINFO_HTTP_CONNECTCODE, &answer);
+    const bool tunnelled = answer / 100 == 2;
+    switch (code) {
+        case CURLE_PROXY:  // SOCKS
+        case CURLE_COULDNT_RESOLVE_PROXY:
+        case CURLE_COULDNT_CONNECT:
+        case CURLE_RECV_ERROR:
+        case CURLE_SEND_ERROR:
+        case CURLE_GOT_NOTHING:
+        case CURLE_WEIRD_SERVER_REPLY:
+            return !tunnelled;
+        case CURLE_SSL_CONNECT_ERROR:
+        case CURLE_PEER_FAILED_VERIFICATION:
+            return !tunnelled && proxy_->url.starts_with("https:");
+        default:
+            return false;
+    }
+}
+
+Error Transfer::proxy_error(std::string_view what) const {
+    long answer = 0;
+    curl_easy_getinfo(easy(), CURLINFO_HTTP_CONNECTCODE, &answer);
+    std::string text = "the proxy " + proxy_->url + ": " + std::string(what);
+    if (answer == 407)
+        text += proxy_->user.empty() ? "; it wants credentials: proxy=\"http://user:password@host:port\""
+                                     : "; it does not accept the credentials that were given";
+    return error(ErrorKind::proxy, text);
 }
 
 }  // namespace offgil::net
