@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import offgil
 
 
 class BlockingAsyncClient:
-    """Runs an event loop for as long as a call takes, as a program in an interactive shell would."""
+    """Runs an event loop for as long as a call takes; each thread has one of its own."""
 
     def __init__(self, **configuration: Any) -> None:
-        self._runner = asyncio.Runner()
+        self._loops = threading.local()
+        self._runners: list[asyncio.Runner] = []
         self._client = offgil.AsyncClient(**configuration)
+
+    @property
+    def _runner(self) -> asyncio.Runner:
+        if not hasattr(self._loops, "runner"):
+            self._loops.runner = asyncio.Runner()
+            self._runners.append(self._loops.runner)
+        return self._loops.runner
 
     def request(self, *arguments: Any, **options: Any) -> offgil.Response:
         return self._runner.run(self._client.request(*arguments, **options))
@@ -31,11 +40,10 @@ class BlockingAsyncClient:
         return BlockingIterator(self._runner, self._client.map(*arguments, **options))
 
     def close(self) -> None:
-        # An event loop that is closed already cannot be waited in; a second close() has nothing to do.
-        if not self._client._core.closed:
-            self._runner.run(self._client.aclose())
-            self._runner.close()
-            self._runner = asyncio.Runner()
+        self._runner.run(self._client.aclose())
+        while self._runners:
+            self._runners.pop().close()
+        self._loops = threading.local()
 
     def __enter__(self) -> BlockingAsyncClient:
         return self
@@ -44,7 +52,8 @@ class BlockingAsyncClient:
         self.close()
 
     def __del__(self) -> None:
-        self._runner.close()
+        for runner in self._runners:
+            runner.close()
 
 
 class BlockingStream:

@@ -5,10 +5,29 @@ import pytest
 import offgil
 from blocking_async import BlockingAsyncClient
 
-BOTH = {"test_cookies", "test_hooks", "test_hostile", "test_map", "test_redirects", "test_requests", "test_stream"}
+BOTH = {
+    "test_auth",
+    "test_cookies",
+    "test_hooks",
+    "test_hostile",
+    "test_http2",
+    "test_map",
+    "test_proxies",
+    "test_redirects",
+    "test_requests",
+    "test_stream",
+    "test_tls",
+    "test_unix_socket",
+}
 
-# Of those: a Batch, and a close() from a thread without an event loop.
-BLOCKING_ONLY = {"test_a_batch_belongs_to_one_thread_at_a_time", "test_close_from_another_thread_ends_a_map"}
+# Of those: a Batch; a close() that a running event loop would have to make; and a map that has connections of its own.
+BLOCKING_ONLY = {
+    "test_a_batch_belongs_to_one_thread_at_a_time",
+    "test_close_from_another_thread_ends_a_map",
+    "test_a_certificate_of_the_client",
+    "test_a_tunnel_shows_the_server_nothing_of_the_proxy",
+    "test_plain_requests_are_passed_on",
+}
 
 
 def pytest_generate_tests(metafunc):
