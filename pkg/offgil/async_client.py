@@ -55,7 +55,9 @@ class AsyncClient(BaseClient):
         """
         if self._is_direct and not options and "@" not in url:  # the most frequent call, and most of its cost in Python
             url = encode_url(url, self._base_url, self._params)
-            return await self._send(Encoded(method, url, None, None, self._default_limits, None))
+            port = self._port()
+            number = port.submit(method, url, None, None, self._default_limits, None, False)
+            return cast(Response, await port.outcome_of(number))
         encoded, follow = self._encode(method, url, **options)
         if self._is_plain(self._retry, follow):
             return await self._send(encoded)
@@ -63,7 +65,8 @@ class AsyncClient(BaseClient):
         return await self._drive(steps, self._send)
 
     async def _send(self, encoded: Encoded) -> Response:
-        return cast(Response, await self._port().run(encoded, pieces=False))
+        port = self._port()
+        return cast(Response, await port.outcome_of(port.submit(*encoded, False)))
 
     async def _drive(self, steps: Exchange[R], send: Callable[[Encoded], Awaitable[R]]) -> R:
         cancel = None
@@ -71,7 +74,8 @@ class AsyncClient(BaseClient):
             step = next(steps)
             while True:
                 if isinstance(step, float):
-                    await self._port().pause(step, cancel)
+                    port = self._port()
+                    await port.outcome_of(port.pause(step, cancel))
                     step = next(steps)
                     continue
                 cancel = step.cancel
@@ -104,7 +108,7 @@ class AsyncClient(BaseClient):
             if response is not None:
                 response._end()
             port = self._port()
-            response = cast(AsyncStreamResponse, await port.run(step, pieces=True))
+            response = cast(AsyncStreamResponse, await port.outcome_of(port.submit(*step, True)))
             response._attach(self, port)
             return response
 

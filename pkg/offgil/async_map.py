@@ -100,7 +100,7 @@ class _Group:
         try:
             encoded, follow = client._encode(*_arguments(request))
             if client._is_plain(client._retry, follow):
-                self._pending[self._port.submit(encoded, self)] = pending
+                self._expect(self._port.submit(*encoded, False), pending)
             else:
                 pending.steps = exchange(client, encoded, retry=client._retry, follow=follow)
                 self._advance(pending, pending.steps, None)
@@ -130,14 +130,17 @@ class _Group:
             step = steps.throw(outcome) if isinstance(outcome, Exception) else steps.send(outcome)
             while not isinstance(step, float):
                 try:
-                    self._pending[self._port.submit(step, self)] = pending
+                    self._expect(self._port.submit(*step, False), pending)
                     return
                 except (RequestError, InvalidURL) as error:
                     step = steps.throw(error)
-            cancel = pending.request.cancel
-            self._pending[self._port.submit_pause(step, cancel, self)] = pending
+            self._expect(self._port.pause(step, pending.request.cancel), pending)
         except StopIteration as end:
             self._fill(pending, end.value)
+
+    def _expect(self, number: int, pending: _Pending) -> None:
+        self._pending[number] = pending
+        self._port.expect(number, self)
 
     def _fill(self, pending: _Pending, outcome: Any) -> None:
         if isinstance(outcome, Closed):

@@ -6,7 +6,6 @@ import asyncio
 from typing import Any, Protocol
 
 from offgil import _core
-from offgil.request import Encoded
 
 __all__ = ["Port"]
 
@@ -33,25 +32,14 @@ class Port:
         self._waiting: dict[int, asyncio.Future[Any] | Target] = {}
         loop.add_reader(self._mailbox.fileno(), self._hand_out)
 
-    def submit(self, encoded: Encoded, target: Target) -> int:
-        """Start a request whose outcome ``target`` gets; return its number."""
-        number = self._mailbox.submit(*encoded, False)
+        #: Start a request and return its number; see :class:`_core.Mailbox`, as for the others.
+        self.submit = self._mailbox.submit
+        #: Start a pause, whose outcome is ``None``.
+        self.pause = self._mailbox.pause
+
+    def expect(self, number: int, target: Target) -> None:
+        """Let ``target`` have the next outcome of what has that number."""
         self._waiting[number] = target
-        return number
-
-    def submit_pause(self, seconds: float, cancel: _core.CancelToken | None, target: Target) -> int:
-        """Start a pause, at whose end ``target`` gets ``None``; return its number."""
-        number = self._mailbox.pause(seconds, cancel)
-        self._waiting[number] = target
-        return number
-
-    async def run(self, encoded: Encoded, *, pieces: bool) -> Any:
-        """Run a request to its end, or to the head of its answer; cancelling the task ends it."""
-        return await self.outcome_of(self._mailbox.submit(*encoded, pieces))
-
-    async def pause(self, seconds: float, cancel: _core.CancelToken | None) -> None:
-        """Sleep; the end of the client and ``cancel`` end it with their error."""
-        await self.outcome_of(self._mailbox.pause(seconds, cancel))
 
     async def outcome_of(self, number: int) -> Any:
         """Return or raise the next outcome of what has that number; cancelling the task ends it for good."""
