@@ -2,7 +2,7 @@
 //
 // === One wake-up a group ===
 //
-// Submitting appends to a list, and writes to libcurl's wake-up descriptor only if the list was empty.  The
+// Submitting appends to a list, and writes to libcurl's wake-up descriptor only if the thread sleeps.  The
 // thread takes the whole list, runs libcurl once, puts what ended into mailboxes, and rings each mailbox at
 // most once.  While a loop is busy with one group the next one gathers, so the more there is to do, the fewer
 // system calls each request costs.
@@ -100,16 +100,19 @@ std::optional<std::uint64_t> Engine::enqueue(std::unique_ptr<Call> call) {
     }
     const std::uint64_t tag = call->tag = next_tag_++;
     if (!call->pauses) pool_.counters().begin();
-    commands_.push_back(std::move(call));
-    if (commands_.size() == 1) running_->multi().nudge();
+    push(std::move(call));
     return tag;
 }
 
 void Engine::send(Command command) {
     std::lock_guard lock(mutex_);
-    if (stopped_) return;
+    if (!stopped_) push(std::move(command));
+}
+
+/// With `mutex_` held.
+void Engine::push(Command command) {
     commands_.push_back(std::move(command));
-    if (commands_.size() == 1) running_->multi().nudge();
+    if (std::exchange(asleep_, false)) running_->multi().nudge();
 }
 
 void Engine::cancel(std::uint64_t tag) {
@@ -172,14 +175,21 @@ void Engine::loop() {
         started |= admit();
         bound_connections(now);
         ring();
-        if (!started) multi.poll(now, std::min(running_->due(), scan_at_));
+        if (!started && may_sleep()) multi.poll(now, std::min(running_->due(), scan_at_));
     }
+}
+
+bool Engine::may_sleep() {
+    std::lock_guard lock(mutex_);
+    asleep_ = commands_.empty();
+    return asleep_;
 }
 
 bool Engine::receive() {
     std::vector<Command> commands;
     {
         std::lock_guard lock(mutex_);
+        asleep_ = false;
         commands.swap(commands_);
     }
     for (Command &command : commands) {

@@ -21,8 +21,8 @@ namespace offgil::net {
 /// Drives one multi handle for any number of event loops, each of which has a mailbox.  The thread starts
 /// with the first request and ends when the pool is closed.
 ///
-/// Locking: `mutex_` guards `commands_`, `next_tag_`, `thread_` and `stopped_`, and keeps `running_` alive for
-/// who has seen `stopped_` unset; it is held for moving a command and for a curl_multi_wakeup.  `joining_`
+/// Locking: `mutex_` guards `commands_`, `next_tag_`, `thread_`, `asleep_` and `stopped_`, and keeps `running_`
+/// alive for who has seen `stopped_` unset; it is held for moving a command and for a curl_multi_wakeup.  `joining_`
 /// admits one thread at a time to join(), and is taken first.  What stands below the line belongs to the
 /// engine's thread, which holds no lock while libcurl runs, and knows no Python.
 class Engine {
@@ -79,12 +79,14 @@ class Engine {
 
     std::optional<std::uint64_t> enqueue(std::unique_ptr<Call> call);
     void send(Command command);
+    void push(Command command);
 
     Pool &pool_;
     std::mutex mutex_;
     std::mutex joining_;
     std::vector<Command> commands_;
     std::uint64_t next_tag_ = 1;
+    bool asleep_ = false;   ///< the thread looks at commands only once it is woken
     bool stopped_ = false;  ///< nobody looks at commands any more
     std::thread thread_;
 
@@ -95,6 +97,7 @@ class Engine {
     void run();
     void loop();
     bool receive();
+    bool may_sleep();
     void wait_or_start(Call &call);
     bool room() const { return running_->items().size() < pool_.config().max_connections; }
     void start(Call &call);
