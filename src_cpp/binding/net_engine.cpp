@@ -49,7 +49,8 @@ class Graves {
     static void bury(Grave *grave) {
         grave->next = newest_.load(std::memory_order_relaxed);
         while (!newest_.compare_exchange_weak(grave->next, grave, std::memory_order_release,
-                                              std::memory_order_relaxed)) continue;
+                                              std::memory_order_relaxed))
+            continue;
     }
 
     static inline std::atomic<Grave *> newest_{nullptr};
@@ -77,8 +78,8 @@ class PyMailbox {
         net::Request request = request_of(method, url, headers, body, limits, cancel);
         if (request.has_body) request.body_owner = Graves::hold(nb::borrow(body));
         if (auto tag = engine_.submit(std::move(request), mailbox_, pieces)) return *tag;
-        throw NetException(net::failure(net::ErrorKind::closed,
-                                        request_of(method, url, headers, body, limits, cancel)));
+        throw NetException(
+            net::failure(net::ErrorKind::closed, request_of(method, url, headers, body, limits, cancel)));
     }
 
     std::uint64_t pause(nb::handle seconds, const PyCancelToken *cancel) {
@@ -190,12 +191,14 @@ void bind_engine(nb::module_ &m) {
         .def(nb::init<nb::object, nb::object>(), "client"_a, "stream_type"_a,
              nb::sig("def __init__(self, client: Client, stream_type: type[AsyncStream]) -> None"))
         .def("fileno", &PyMailbox::fileno, "The descriptor that is readable while take() has something.")
-        .def("submit", &PyMailbox::submit, "method"_a, "url"_a, "headers"_a.none(), "body"_a.none(),
-             "limits"_a, "cancel"_a.none(), "pieces"_a,
-             nb::sig("def submit(self, method: str, url: str, headers: list[tuple[str, str | None]] | None, body: "
-                     "bytes | None, limits: tuple[float | None, ...], cancel: CancelToken | None, pieces: "
-                     "bool) -> int"),
-             "Start a request and return its number; take() brings its end, or with `pieces` its head.")
+        .def(
+            "submit", &PyMailbox::submit, "method"_a, "url"_a, "headers"_a.none(), "body"_a.none(),
+            "limits"_a, "cancel"_a.none(), "pieces"_a,
+            nb::sig(
+                "def submit(self, method: str, url: str, headers: list[tuple[str, str | None]] | None, body: "
+                "bytes | None, limits: tuple[float | None, ...], cancel: CancelToken | None, pieces: "
+                "bool) -> int"),
+            "Start a request and return its number; take() brings its end, or with `pieces` its head.")
         .def("pause", &PyMailbox::pause, "seconds"_a, "cancel"_a.none(),
              nb::sig("def pause(self, seconds: float, cancel: CancelToken | None) -> int"),
              "Start a pause, which a close and the token end early, and return its number.")
@@ -203,8 +206,7 @@ void bind_engine(nb::module_ &m) {
              "End a request without a word; nothing happens if it is over.")
         .def("abandon", &PyMailbox::abandon, "End all that is under way, without a word.")
         .def(
-            "take",
-            [](nb::handle_t<PyMailbox> self) { return nb::cast<PyMailbox &>(self).take(self); },
+            "take", [](nb::handle_t<PyMailbox> self) { return nb::cast<PyMailbox &>(self).take(self); },
             nb::sig("def take(self) -> list[tuple[int, Response | AsyncStream | Exception | None]]"),
             "What came since the last time; None where a pause is over or a stream has something.");
 
@@ -213,7 +215,8 @@ void bind_engine(nb::module_ &m) {
     stream.def_prop_ro("number", &PyAsyncStream::number)
         .def("next", &PyAsyncStream::next, nb::sig("def next(self) -> bytes | None"),
              "The next bytes of the body; None at its end; b\"\" if take() will tell when there are any.")
-        .def("close", &PyAsyncStream::close, "Drop what is unread; ends a connection in the middle of an answer.");
+        .def("close", &PyAsyncStream::close,
+             "Drop what is unread; ends a connection in the middle of an answer.");
 }
 
 }  // namespace offgil::binding

@@ -54,15 +54,15 @@ class SignalsBlocked {
 }  // namespace
 
 Engine::Engine(Pool &pool)
-    : pool_(pool),
-      running_(std::make_unique<Running>(pool, [this](Running::Item &item, Result result) {
+    : pool_(pool), running_(std::make_unique<Running>(pool, [this](Running::Item &item, Result result) {
           on_end(item, std::move(result));
       })) {
     // An idle connection that leads elsewhere makes room, as in Pool::acquire.
     constexpr std::size_t many = 1 << 20;
     const std::size_t most = pool.config().max_connections;
     if (most <= many)
-        curl_multi_setopt(running_->multi().handle(), CURLMOPT_MAX_TOTAL_CONNECTIONS, static_cast<long>(most));
+        curl_multi_setopt(running_->multi().handle(), CURLMOPT_MAX_TOTAL_CONNECTIONS,
+                          static_cast<long>(most));
 }
 
 Engine::~Engine() {
@@ -221,7 +221,8 @@ void Engine::start(Call &call) {
     call.link = {};
     if (call.feed) ++feeds_;
     call.item = &running_->start(std::move(call.request), call.tag, call.until, call.feed);
-    if (pool_.config().max_keepalive == 0) curl_easy_setopt(call.item->transfer.easy(), CURLOPT_FORBID_REUSE, 1L);
+    if (pool_.config().max_keepalive == 0)
+        curl_easy_setopt(call.item->transfer.easy(), CURLOPT_FORBID_REUSE, 1L);
 }
 
 bool Engine::admit() {

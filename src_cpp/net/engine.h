@@ -21,10 +21,11 @@ namespace offgil::net {
 /// Drives one multi handle for any number of event loops, each of which has a mailbox.  The thread starts
 /// with the first request and ends when the pool is closed.
 ///
-/// Locking: `mutex_` guards `commands_`, `next_tag_`, `thread_`, `asleep_` and `stopped_`, and keeps `running_`
-/// alive for who has seen `stopped_` unset; it is held for moving a command and for a curl_multi_wakeup.  `joining_`
-/// admits one thread at a time to join(), and is taken first.  What stands below the line belongs to the
-/// engine's thread, which holds no lock while libcurl runs, and knows no Python.
+/// Locking: `mutex_` guards `commands_`, `next_tag_`, `thread_`, `asleep_` and `stopped_`, and keeps
+/// `running_` alive for who has seen `stopped_` unset; it is held for moving a command and for a
+/// curl_multi_wakeup.  `joining_` admits one thread at a time to join(), and is taken first.  What stands
+/// below the line belongs to the engine's thread, which holds no lock while libcurl runs, and knows no
+/// Python.
 class Engine {
   public:
     /// `pool` must outlive the engine.

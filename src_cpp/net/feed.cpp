@@ -62,7 +62,8 @@ void Feed::close() {
     bytes_ = Body{};
     over_ = true;
     if (!error_)
-        error_ = Error{ErrorKind::stream_closed, request_ + ": the stream was closed before its body was read"};
+        error_ =
+            Error{ErrorKind::stream_closed, request_ + ": the stream was closed before its body was read"};
 }
 
 }  // namespace offgil::net

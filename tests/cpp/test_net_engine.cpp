@@ -344,7 +344,8 @@ TEST_CASE("stress: calls, streams, pauses, cancels, tokens, abandoned loops and 
         std::vector<std::thread> threads;
         for (unsigned t = 0; t < 6; ++t)
             threads.emplace_back([&, t] {
-                static const std::vector<std::string> paths{"/x", "/pieces", "/endless", "/cut", "/stall", "/drop"};
+                static const std::vector<std::string> paths{"/x",   "/pieces", "/endless",
+                                                            "/cut", "/stall",  "/drop"};
                 start.arrive_and_wait();
                 for (unsigned i = t; !client.closed(); ++i) {
                     Loop loop(client);  // a new one each time: the old one is abandoned with what it has
@@ -356,7 +357,8 @@ TEST_CASE("stress: calls, streams, pauses, cancels, tokens, abandoned loops and 
                         if (k == 2) made.cancel = token;
                         if (auto tag = loop.submit(made, (i + k) % 2)) tags.push_back(*tag);
                     }
-                    if (auto tag = loop.engine().pause(kMillisecond, token, loop.mailbox())) tags.push_back(*tag);
+                    if (auto tag = loop.engine().pause(kMillisecond, token, loop.mailbox()))
+                        tags.push_back(*tag);
                     if (i % 3 == 0) token->cancel();
                     if (i % 4 == 0 && !tags.empty()) {
                         loop.engine().cancel(tags.back());
