@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import Any
+import weakref
+from typing import Any, ClassVar
 
 import offgil
 
@@ -12,7 +13,10 @@ import offgil
 class BlockingAsyncClient:
     """Runs an event loop for as long as a call takes; each thread has one of its own."""
 
+    alive: ClassVar[weakref.WeakSet[BlockingAsyncClient]] = weakref.WeakSet()
+
     def __init__(self, **configuration: Any) -> None:
+        self.alive.add(self)
         self._loops = threading.local()
         self._runners: list[asyncio.Runner] = []
         self._client = offgil.AsyncClient(**configuration)
@@ -41,6 +45,10 @@ class BlockingAsyncClient:
 
     def close(self) -> None:
         self._runner.run(self._client.aclose())
+        self.stop()
+
+    def stop(self) -> None:
+        """Close the event loops."""
         while self._runners:
             self._runners.pop().close()
         self._loops = threading.local()
@@ -52,8 +60,7 @@ class BlockingAsyncClient:
         self.close()
 
     def __del__(self) -> None:
-        for runner in self._runners:
-            runner.close()
+        self.stop()
 
 
 class BlockingStream:

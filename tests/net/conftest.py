@@ -41,3 +41,7 @@ def client_class(request, monkeypatch):
     """What ``offgil.Client`` is for the test; the asyncio client wears its face."""
     if getattr(request, "param", "Client") == "AsyncClient":
         monkeypatch.setattr(offgil, "Client", BlockingAsyncClient)
+    yield
+    # A cycle through an exception may keep one alive, and the collector would take its event loop apart first.
+    for client in list(BlockingAsyncClient.alive):
+        client.stop()
