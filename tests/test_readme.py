@@ -52,3 +52,14 @@ def test_stream(serve, capsys):
     [code] = [block for block in BLOCKS if "iter_sse" in block]
     exec(compile(code.replace("https://api.example.com", serve(script).url), str(README), "exec"), {})
     assert capsys.readouterr().out == "one\ntwo\n"
+
+
+def test_asyncio(serve, capsys):
+    def script(peer, _):
+        while request := peer.read_request():
+            peer.answer(b"data: one\n\n" if b"stream" in request else b"{}")
+
+    [code] = [block for block in BLOCKS if "AsyncClient" in block]
+    code = code.replace("https://api.example.com", serve(script).url).replace("1000", "20").replace("256", "8")
+    exec(compile(code, str(README), "exec"), {})
+    assert capsys.readouterr().out == "20\none\n" + "<Response [200 OK]>\n" * 10

@@ -8,6 +8,8 @@ __version__ = "0.1.0"
 
 from offgil import errors
 from offgil._core import CancelToken
+from offgil.async_client import AsyncClient
+from offgil.async_stream import AsyncStreamResponse
 from offgil.client import Batch, Client
 from offgil.download import Download
 from offgil.errors import *  # noqa: F403  (errors.__all__ is the list, kept in one place)
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from offgil.store import ManagedDictStore
 
 __all__ = [
+    "AsyncClient",
+    "AsyncStreamResponse",
     "Attempt",
     "Batch",
     "CancelToken",

@@ -223,6 +223,66 @@ class Batch:
     def close(self) -> None:
         """Drop what is in flight and end the connections."""
 
+class Mailbox:
+    """One event loop's requests on the thread of a client's engine."""
+
+    def __init__(self, client: Client, stream_type: type[AsyncStream]) -> None: ...
+    def fileno(self) -> int:
+        """The descriptor that is readable while take() has something."""
+
+    def submit(
+        self,
+        method: str,
+        url: str,
+        headers: list[tuple[str, str | None]] | None,
+        body: bytes | None,
+        limits: tuple[float | None, ...],
+        cancel: CancelToken | None,
+        pieces: bool,
+    ) -> int:
+        """
+        Start a request and return its number; take() brings its end, or with `pieces` its head.
+        """
+
+    def pause(self, seconds: float, cancel: CancelToken | None) -> int:
+        """
+        Start a pause, which a close and the token end early, and return its number.
+        """
+
+    def cancel(self, number: int) -> None:
+        """End a request without a word; nothing happens if it is over."""
+
+    def abandon(self) -> None:
+        """End all that is under way, without a word."""
+
+    def take(self) -> list[tuple[int, Response | AsyncStream | Exception | None]]:
+        """
+        What came since the last time; None where a pause is over or a stream has something.
+        """
+
+class AsyncStream:
+    """A response whose body comes in pieces by itself."""
+
+    @property
+    def status_code(self) -> int: ...
+    @property
+    def reason_phrase(self) -> str: ...
+    @property
+    def http_version(self) -> str: ...
+    @property
+    def url(self) -> str: ...
+    @property
+    def raw_headers(self) -> list[tuple[bytes, bytes]]: ...
+    @property
+    def number(self) -> int: ...
+    def next(self) -> bytes | None:
+        """
+        The next bytes of the body; None at its end; b"" if take() will tell when there are any.
+        """
+
+    def close(self) -> None:
+        """Drop what is unread; ends a connection in the middle of an answer."""
+
 class Stream:
     """A response whose body comes in pieces, on the calling thread."""
 

@@ -33,6 +33,7 @@ Network errors carry httpx's names and nesting, so that code written for httpx r
     │   └── HTTPStatusError
     ├── InvalidURL              (also ValueError)
     ├── Closed                  (also RuntimeError)
+    ├── NoEventLoop             (also RuntimeError)
     ├── StreamError             (also RuntimeError)
     │   ├── StreamClosed
     │   └── StreamConsumed
@@ -53,6 +54,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from offgil.async_stream import AsyncStreamResponse
     from offgil.request import Request
     from offgil.response import Response
     from offgil.stream import StreamResponse
@@ -74,6 +76,7 @@ __all__ = [
     "KeyTooLong",
     "LocalProtocolError",
     "NetworkError",
+    "NoEventLoop",
     "OffgilError",
     "PoolTimeout",
     "ProtocolError",
@@ -217,7 +220,7 @@ class HTTPStatusError(HTTPError):
     :meth:`Client.download` raises it for whatever is not 2xx.
     """
 
-    def __init__(self, message: str, *, response: Response | StreamResponse) -> None:
+    def __init__(self, message: str, *, response: Response | StreamResponse | AsyncStreamResponse) -> None:
         super().__init__(message)
         self.response = response
 
@@ -231,6 +234,10 @@ class InvalidURL(OffgilError, ValueError):
 
 class Closed(OffgilError, RuntimeError):
     """The client or store was closed, before the call or while it waited."""
+
+
+class NoEventLoop(OffgilError, RuntimeError):
+    """:class:`~offgil.AsyncClient` was used where no asyncio event loop runs."""
 
 
 class StreamError(OffgilError, RuntimeError):

@@ -14,6 +14,7 @@ from offgil.request import Request
 from offgil.stats import Timings
 
 if TYPE_CHECKING:
+    from offgil.async_stream import AsyncStreamResponse
     from offgil.stream import StreamResponse
 
 __all__ = ["Head", "Response"]
@@ -127,7 +128,7 @@ def charset_of(headers: Headers) -> str:
     return charset
 
 
-def status_error(response: Response | StreamResponse, body: str, where: str) -> HTTPStatusError:
+def status_error(response: Response | StreamResponse | AsyncStreamResponse, body: str, where: str) -> HTTPStatusError:
     """Return the error of an answer that is none to the caller; ``where`` says where the caller finds all of it."""
     what = {4: "client error", 5: "server error"}.get(response.status_code // 100, "no success:")
     return HTTPStatusError(

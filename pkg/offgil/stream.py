@@ -169,14 +169,14 @@ class _Chunks(Iterator[bytes]):
 T = TypeVar("T")
 
 
-class _Parser(Protocol[T]):
+class Parser(Protocol[T]):
     def feed(self, data: bytes, /) -> list[T]: ...
 
     def finish(self) -> list[T]: ...
 
 
 class _Parsed(Iterator[T], Generic[T]):
-    def __init__(self, pieces: Iterator[bytes], parser: _Parser[T]) -> None:
+    def __init__(self, pieces: Iterator[bytes], parser: Parser[T]) -> None:
         self._pieces = pieces
         self._parser = parser
         self._ready: deque[T] = deque()

@@ -23,6 +23,7 @@ namespace nb = nanobind;
 void bind_batch(nb::module_ &m);
 void bind_body(nb::module_ &m);
 void bind_config(nb::module_ &m);
+void bind_engine(nb::module_ &m);
 void bind_managed_store(nb::module_ &m);
 void bind_net(nb::module_ &m);
 void bind_response(nb::module_ &m);

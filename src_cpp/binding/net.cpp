@@ -44,9 +44,7 @@ struct PyClient {
         }();
         if (!ended) return;
         if (*ended == net::ErrorKind::interrupted) throw nb::python_error();
-        throw NetException({*ended, *ended == net::ErrorKind::closed
-                                        ? "the client was closed between two attempts"
-                                        : "cancelled between two attempts"});
+        throw NetException(net::pause_failure(*ended));
     }
 
     nb::dict counts() {
@@ -129,6 +127,7 @@ void bind_net(nb::module_ &m) {
         .def_prop_ro("closed", [](const PyClient &self) { return self.client.closed(); });
 
     bind_batch(m);
+    bind_engine(m);
     bind_stream(m);
 }
 

@@ -26,11 +26,7 @@ class PyBatch {
              const PyCancelToken *cancel, std::uint64_t tag) {
         Turn turn(busy_, kRefusal);
         require_usable();
-        if (nb::isinstance<PyIterableBody>(body))
-            throw nb::type_error(
-                "one of many requests cannot have an iterable body, which would hold up the others; give "
-                "bytes "
-                "or a file");
+        refuse_iterable(body);
         batch_->add(request_of(method, url, headers, body, limits, cancel), tag);
         if (!body.is_none()) bodies_.emplace(tag, nb::borrow(body));
     }

@@ -86,6 +86,13 @@ nb::object PyIterableBody::next() {
     return {};
 }
 
+void refuse_iterable(nb::handle body) {
+    if (nb::isinstance<PyIterableBody>(body))
+        throw nb::type_error(
+            "an iterable body would hold up the other requests; give bytes or a file, or send it with "
+            "Client.request");
+}
+
 void bind_body(nb::module_ &m) {
     nb::class_<PyFileBody>(m, "FileBody", "A regular file as the body of one request at a time.")
         .def(nb::init<int, std::uint64_t, std::uint64_t, std::string>(), "descriptor"_a, "offset"_a, "size"_a,

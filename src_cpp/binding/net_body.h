@@ -49,4 +49,7 @@ class PyIterableBody {
     bool started_ = false;
 };
 
+/// For requests that are driven together with others, by a thread that must not wait for Python.
+void refuse_iterable(nb::handle body);
+
 }  // namespace offgil::binding

@@ -3,10 +3,10 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <vector>
 
 #include "net/client.h"
+#include "net/running.h"
 
 namespace offgil::net {
 
@@ -18,9 +18,6 @@ class Batch {
   public:
     /// `client` must outlive the batch.  `connections` is how many are kept open for reuse.
     Batch(Client &client, std::size_t connections);
-    ~Batch();
-    Batch(const Batch &) = delete;
-    Batch &operator=(const Batch &) = delete;
 
     struct Completion {
         std::uint64_t tag;
@@ -37,29 +34,11 @@ class Batch {
     std::vector<Completion> wait(Nanos deadline, const Interrupt &interrupt, bool &interrupted);
 
     /// Whether the batch can run: its client is open and this is the process that made it.
-    bool usable() const;
+    bool usable() const { return running_.usable(); }
 
   private:
-    struct Item {
-        Item(const Config &config, SocketSet &sockets) : transfer(config, sockets) {}
-        Transfer transfer;
-        Request request;
-        CancelToken::Link link;
-        std::uint64_t tag = 0;
-        std::size_t index = 0;  ///< in running_
-    };
-
-    void collect(std::vector<Completion> &done, Nanos now);
-    void expire(std::vector<Completion> &done, Nanos now);
-    void drop_cancelled(std::vector<Completion> &done);
-    void retire(Item *item);
-
-    Client &client_;
-    Pool &pool_;
-    std::vector<std::unique_ptr<Item>> running_;
-    std::vector<std::unique_ptr<Item>> spare_;
-    std::unique_ptr<Multi> multi_;  // after the items: it goes first, through their callbacks
-    Nanos scan_at_ = kNever;        ///< no transfer is overdue before this
+    std::vector<Completion> done_;  ///< since the last wait()
+    Running running_;
 };
 
 }  // namespace offgil::net

@@ -55,6 +55,11 @@ Error failure(ErrorKind kind, const Request &request) {
     return {kind, request.method + " " + request.url + ": " + what};
 }
 
+Error pause_failure(ErrorKind kind) {
+    return {kind, kind == ErrorKind::closed ? "the client was closed between two attempts"
+                                            : "cancelled between two attempts"};
+}
+
 std::variant<Lease, Error> lease(Pool &pool, const Request &request, Nanos now, const Interrupt &interrupt) {
     const Nanos until = deadline_after(now, request.timeouts.total);
     const Nanos pool_until = std::min(until, deadline_after(now, request.timeouts.pool));

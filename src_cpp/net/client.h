@@ -25,7 +25,7 @@ class Client {
     /// closed.
     Result perform(const Request &request, const Interrupt &interrupt);
 
-    /// Cancels every running call, from any thread.  Idempotent.
+    /// Cancels every running call, from any thread, and ends the engine's.  Idempotent.
     void close();
     bool closed() const { return closed_.load(std::memory_order_acquire); }
 
@@ -46,6 +46,9 @@ std::variant<Lease, Error> lease(Pool &pool, const Request &request, Nanos now, 
 /// nothing to return, until it yields (see Transfer::yields).  `link` is that of the request's cancel token.
 std::optional<Result> drive(Slot &slot, const Request &request, const CancelToken::Link &link,
                             const Interrupt &interrupt);
+
+/// The error of a pause between two attempts that `kind` ended.
+Error pause_failure(ErrorKind kind);
 
 /// The error of a request that was given up before or while it ran, for a reason that lies on this side.
 Error failure(ErrorKind kind, const Request &request);

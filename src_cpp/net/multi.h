@@ -36,6 +36,9 @@ class Multi final : public Wakeable {
     /// From any thread: makes the driver look at its cancel tokens.
     void wake() override;
 
+    /// From any thread: ends a sleep of the driver, or its next one.
+    void nudge() { curl_multi_wakeup(handle()); }
+
     /// Whether wake() was called since this last said so.
     bool take_wake() {
         return woken_.load(std::memory_order_relaxed) && woken_.exchange(false, std::memory_order_acq_rel);

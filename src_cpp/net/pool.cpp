@@ -4,6 +4,8 @@
 #include <chrono>
 #include <utility>
 
+#include "net/engine.h"
+
 namespace offgil::net {
 
 namespace {
@@ -137,14 +139,31 @@ void Pool::dismiss(Multi *multi) {
     busy_.erase(multi);
 }
 
+Engine &Pool::engine() {
+    {
+        std::lock_guard lock(mutex_);
+        if (engine_) return *engine_;
+    }
+    auto fresh = std::make_unique<Engine>(*this);  // enlists itself, and so takes the lock
+    std::unique_ptr<Engine> surplus;
+    std::lock_guard lock(mutex_);
+    (engine_ ? surplus : engine_) = std::move(fresh);
+    return *engine_;
+}
+
 void Pool::close() {
     std::vector<std::unique_ptr<Slot>> idle;
-    std::lock_guard lock(mutex_);
-    closed_ = true;
-    idle.swap(idle_);
-    for (Multi *multi : busy_) multi->close();
-    turn_.notify_all();
-    pause_.notify_all();
+    Engine *engine = nullptr;
+    {
+        std::lock_guard lock(mutex_);
+        closed_ = true;
+        idle.swap(idle_);
+        for (Multi *multi : busy_) multi->close();
+        turn_.notify_all();
+        pause_.notify_all();
+        engine = engine_.get();
+    }
+    if (engine) engine->join();
 }
 
 }  // namespace offgil::net

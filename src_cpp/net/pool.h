@@ -31,6 +31,7 @@ struct Slot {
     std::string origin;  ///< what the kept connection leads to
 };
 
+class Engine;
 class Pool;
 
 /// A slot on loan, which goes back to its pool by itself.
@@ -49,9 +50,9 @@ struct Patience {
 
 /// The slots of one client.
 ///
-/// Locking: `mutex_` guards `idle_`, `busy_`, `lent_` and `closed_`; it is held for a few pointer moves and
-/// never while libcurl or the interrupt hook runs.  A slot handed out by acquire() belongs to the calling
-/// thread alone, but for Multi::close() and wake().  The counters are atomic.
+/// Locking: `mutex_` guards `idle_`, `busy_`, `lent_`, `closed_` and the making of `engine_`; it is held for
+/// a few pointer moves and never while libcurl or the interrupt hook runs.  A slot handed out by acquire()
+/// belongs to the calling thread alone, but for Multi::close() and wake().  The counters are atomic.
 class Pool final : private Wakeable {
   public:
     explicit Pool(const Config &config);
@@ -68,7 +69,10 @@ class Pool final : private Wakeable {
     bool enlist(Multi *multi);
     void dismiss(Multi *multi);
 
-    /// Ends every running call, wakes every waiting one, and refuses new ones.
+    /// What runs the requests of event loops; without a thread before the first of them.
+    Engine &engine();
+
+    /// Ends every running call, wakes every waiting one, refuses new ones, and waits for the engine's thread.
     void close();
 
     Counters &counters() { return counters_; }
@@ -102,6 +106,7 @@ class Pool final : private Wakeable {
     std::size_t lent_ = 0;
     bool closed_ = false;
     Counters counters_;
+    std::unique_ptr<Engine> engine_;  // last: it uses all of the above until it is gone
 };
 
 }  // namespace offgil::net

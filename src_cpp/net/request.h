@@ -30,11 +30,12 @@ struct Header {
 struct Request {
     std::string method;
     std::string url;
-    std::vector<Header> headers;     ///< on top of the client's defaults, which they replace by name
-    std::string_view body;           ///< borrowed: must outlive the transfer
-    bool has_body = false;           ///< an empty body is not the same as none
-    std::shared_ptr<Upload> upload;  ///< the body, if it is not `body`; null otherwise
-    int save_to = -1;                ///< descriptor, borrowed, of a file that takes a 2xx answer's body
+    std::vector<Header> headers;             ///< on top of the client's defaults, which they replace by name
+    std::string_view body;                   ///< borrowed: must outlive the transfer
+    std::shared_ptr<const void> body_owner;  ///< keeps `body` alive; null if the caller does
+    bool has_body = false;                   ///< an empty body is not the same as none
+    std::shared_ptr<Upload> upload;          ///< the body, if it is not `body`; null otherwise
+    int save_to = -1;  ///< descriptor, borrowed, of a file that takes a 2xx answer's body
     Timeouts timeouts;
     std::shared_ptr<CancelToken> cancel;  ///< may be null
 };

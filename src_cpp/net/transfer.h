@@ -3,6 +3,7 @@
 
 #include <curl/curl.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -62,6 +63,9 @@ class Transfer {
     /// The bytes that came since they were last taken from here.
     Body &body() { return response_.body; }
 
+    /// Of an answer in pieces: whether bytes were not taken yet, here or by libcurl.
+    bool holds() const { return response_.body.size() > 0 || flow_ == Flow::paused; }
+
     /// Goes on after yields(): restarts the time limits, for the time since was the caller's, and lets
     /// libcurl deliver again.  Anything but CURLE_OK is for finish().
     CURLcode resume(Nanos now);
@@ -71,6 +75,9 @@ class Transfer {
 
     /// Goes on after starved(), as resume() does after yields().
     CURLcode resume_sending(Nanos now);
+
+    /// Lets no time limit but the total one begin before `start`.
+    void count_from(Nanos start) { active_ = std::max(active_, start); }
 
     /// When this transfer is overdue unless something happens before; `now` is the time of this turn.
     Nanos deadline(Nanos now);

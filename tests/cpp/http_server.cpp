@@ -115,6 +115,12 @@ void HttpServer::serve(int socket) {
             send_all(socket, "HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort");
             break;
         }
+        if (path == "/pause") {
+            send_all(socket, "HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nfirst");
+            char ignored = 0;
+            while (::recv(socket, &ignored, 1, 0) > 0) continue;
+            break;
+        }
         if (path == "/pieces") {
             if (!send_all(socket, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")) break;
             for (int i = 0; i < 5; ++i) send_all(socket, "5\r\npiece\r\n");
