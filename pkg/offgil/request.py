@@ -71,7 +71,7 @@ class Encoded(NamedTuple):
     """A request as the native core takes it."""
 
     method: str
-    url: str
+    url: str  # without credentials
     headers: list[tuple[str, str | None]] | None
     body: Body | None
     limits: tuple[float | None, ...]  # connect, read, write, pool and total seconds

@@ -93,6 +93,11 @@ Error Transfer::classify(CURLcode code) const {
         case CURLE_UPLOAD_FAILED:
             return error(ErrorKind::local_protocol,
                          "a body of unknown length cannot be sent over HTTP/1.0; give a Content-Length");
+        case CURLE_SSL_CACERT_BADFILE:
+            return error(ErrorKind::connect,
+                         config_.tls.ca_file.empty()
+                             ? "the system's certificate authorities could not be read; name some by verify="
+                             : "verify=" + config_.tls.ca_file + ": no certificate could be read");
         case CURLE_BAD_CONTENT_ENCODING:
             return error(ErrorKind::decoding, what);
         default:
