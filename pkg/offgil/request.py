@@ -72,7 +72,7 @@ class Encoded(NamedTuple):
     """A request as the native core takes it."""
 
     method: str
-    url: str
+    url: str  # without credentials
     headers: list[tuple[str, str | None]] | None
     body: bytes | None
     limits: tuple[float | None, ...]  # connect, read, write, pool and total seconds

@@ -25,7 +25,7 @@ void sleep_until(std::condition_variable &condition, std::unique_lock<std::mutex
 
 Pool::Pool(const Config &config) : config_(config), generation_(fork_generation()) {
     if (config_.tls.verify && CaStore::usable())
-        config_.tls.ca_store = std::make_shared<CaStore>(config_.tls.ca_file);
+        config_.tls.ca_store = CaStore::shared(config_.tls.ca_file);
 }
 
 Pool::~Pool() = default;

@@ -154,8 +154,8 @@ void Transfer::set_method() {
         if (method != "GET") custom = method.c_str();
     }
     set(easy, CURLOPT_CUSTOMREQUEST, custom);
-    const bool listen = config_.route.http_version != HttpVersion::http1 && !idempotent(method);
-    set(easy, CURLOPT_VERBOSE, listen ? 1L : 0L);
+    if (config_.route.http_version != HttpVersion::http1)
+        set(easy, CURLOPT_VERBOSE, idempotent(method) ? 0L : 1L);  // see on_log
 }
 
 void Transfer::set_headers() {

@@ -76,6 +76,11 @@ Error Transfer::classify(CURLcode code) const {
         case CURLE_HTTP2:
         case CURLE_HTTP2_STREAM:
             return error(ErrorKind::remote_protocol, what);
+        case CURLE_SSL_CACERT_BADFILE:
+            return error(ErrorKind::connect,
+                         config_.tls.ca_file.empty()
+                             ? "the system's certificate authorities could not be read; name some by verify="
+                             : "verify=" + config_.tls.ca_file + ": no certificate could be read");
         case CURLE_BAD_CONTENT_ENCODING:
             return error(ErrorKind::decoding, what);
         default:

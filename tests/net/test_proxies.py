@@ -12,6 +12,7 @@ import offgil
 from offgil.auth import basic_header
 from offgil.route import parse_proxy, proxies_of
 from proxies import HttpProxy, SocksProxy
+from socket_servers import Peer
 from tls_servers import over_tls
 
 VARIABLES = ["http_proxy", "https_proxy", "all_proxy", "no_proxy"]
@@ -112,6 +113,36 @@ def test_a_refused_tunnel(serve, proxy, given, reason, many):
     assert f"https://127.0.0.1:1/: the proxy {server.url}: " in str(outcome)
     assert "WRONG" not in repr(outcome)
     assert re.search(reason, str(outcome))
+
+
+def stall(peer, _):
+    peer.read_request()
+    peer.stall()
+
+
+def drip(peer, _):
+    peer.read_request()
+    peer.send(b"HTTP/1.1 200 Go on\r\n")
+    while not peer.stop.wait(0.01):
+        peer.send(b"X-Drip: 1\r\n")
+
+
+def endless_refusal(peer, _):
+    peer.read_request()
+    peer.send(b"HTTP/1.1 502 Bad\r\nContent-Length: 1000000000\r\n\r\n")
+    peer.stall()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "script"), [("http", stall), ("http", drip), ("http", endless_refusal), ("socks5h", Peer.stall)]
+)
+def test_a_proxy_that_takes_its_time(serve, scheme, script):
+    server = serve(script if scheme == "http" else lambda peer, _: script(peer))
+    with offgil.Client(proxy=through(server, scheme=scheme), timeout=offgil.Timeout(connect=0.3)) as client:
+        with pytest.raises((offgil.ConnectTimeout, offgil.ProxyError)):
+            client.get("https://127.0.0.1:1/")
+        [outcome] = client.map(["https://127.0.0.1:1/"])
+        assert isinstance(outcome, offgil.ConnectTimeout | offgil.ProxyError)
 
 
 @pytest.mark.parametrize("scheme", ["http", "https", "socks5", "socks5h"])

@@ -45,7 +45,8 @@ def test_an_unknown_authority_is_refused(tls_server):
 
 
 def test_a_wrong_host_name_is_refused(tls_server, authority):
-    with offgil.Client(verify=str(authority / "ca.pem")) as client, pytest.raises(offgil.ConnectError):
+    said = "subject name matches target host ?name 'localhost'"
+    with offgil.Client(verify=str(authority / "ca.pem")) as client, pytest.raises(offgil.ConnectError, match=said):
         client.get(tls_server.replace("127.0.0.1", "localhost"))
 
 
@@ -55,14 +56,33 @@ def test_a_bundle_of_ones_own(tls_server, authority):
         assert [outcome.content for outcome in client.map([tls_server] * 5, concurrency=2)] == [b"ok"] * 5
 
 
+def test_one_certificate_that_is_trusted_for_itself(tls_server, authority):
+    with offgil.Client(verify=authority / "server.pem") as client:
+        assert client.get(tls_server).content == b"ok"
+
+
+def test_a_bundle_that_is_replaced(tls_server, authority, tmp_path):
+    bundle = tmp_path / "bundle.pem"
+    for name, good in (("ca.pem", True), ("client.pem", False), ("ca.pem", True)):
+        bundle.write_bytes((authority / name).read_bytes())
+        with offgil.Client(verify=bundle) as client:
+            if good:
+                assert client.get(tls_server).content == b"ok"
+            else:
+                with pytest.raises(offgil.ConnectError, match="certificate"):
+                    client.get(tls_server)
+
+
 def test_no_verification(tls_server):
     with offgil.Client(verify=False) as client:
         assert client.get(tls_server).content == b"ok"
 
 
 def test_a_bundle_that_is_not_there(tls_server, tmp_path):
-    with offgil.Client(verify=str(tmp_path / "nothing.pem")) as client, pytest.raises(offgil.ConnectError):
-        client.get(tls_server)
+    for name in ("nothing.pem", "empty.pem"):
+        with offgil.Client(verify=tmp_path / name) as client, pytest.raises(offgil.ConnectError, match=name):
+            client.get(tls_server)
+        (tmp_path / "empty.pem").touch()
 
 
 def test_the_bundle_is_parsed_once_for_all_threads(tls_server, authority, tmp_path, barrier_threads):
