@@ -235,13 +235,14 @@ class Mailbox:
         method: str,
         url: str,
         headers: list[tuple[str, str | None]] | None,
-        body: bytes | None,
+        body: bytes | FileBody | IterableBody | None,
         limits: tuple[float | None, ...],
         cancel: CancelToken | None,
         pieces: bool,
+        save_to: int = -1,
     ) -> int:
         """
-        Start a request and return its number; take() brings its end, or with `pieces` its head.
+        Start a request; take() brings its end, or with `pieces` its head.  A 2xx body goes to `save_to`.
         """
 
     def pause(self, seconds: float, cancel: CancelToken | None) -> int:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Self, TypeVar, Unpack, cast
 
@@ -14,6 +16,7 @@ from offgil.async_map import map_requests
 from offgil.async_port import Port
 from offgil.async_stream import AsyncStreamResponse
 from offgil.client_base import BaseClient
+from offgil.download import Download, PartialFile
 from offgil.errors import Closed, NoEventLoop
 from offgil.exchange import Exchange, exchange
 from offgil.map import Outcome
@@ -58,15 +61,17 @@ class AsyncClient(BaseClient):
             port = self._port()
             number = port.submit(method, url, None, None, self._default_limits, None, False)
             return cast(Response, await port.outcome_of(number))
-        encoded, follow = self._encode(method, url, **options)
-        if self._is_plain(self._retry, follow):
-            return await self._send(encoded)
-        steps: Exchange[Response] = exchange(self, encoded, retry=self._retry, follow=follow)
-        return await self._drive(steps, self._send)
+        return await self._call(*self._encode(method, url, **options), self._send)
 
-    async def _send(self, encoded: Encoded) -> Response:
+    async def _call(self, encoded: Encoded, follow: bool, send: Callable[[Encoded], Awaitable[Response]]) -> Response:
+        if self._is_plain(self._retry, follow):
+            return await send(encoded)
+        steps: Exchange[Response] = exchange(self, encoded, retry=self._retry, follow=follow)
+        return await self._drive(steps, send)
+
+    async def _send(self, encoded: Encoded, save_to: int = -1) -> Response:
         port = self._port()
-        return cast(Response, await port.outcome_of(port.submit(*encoded, False)))
+        return cast(Response, await port.outcome_of(port.submit(*encoded, False, save_to)))
 
     async def _drive(self, steps: Exchange[R], send: Callable[[Encoded], Awaitable[R]]) -> R:
         cancel = None
@@ -117,6 +122,14 @@ class AsyncClient(BaseClient):
         finally:
             if response is not None:
                 response._end()
+
+    async def download(
+        self, url: str, path: str | os.PathLike[str], *, method: str = "GET", **options: Unpack[RequestOptions]
+    ) -> Download:
+        """Write the body of an answer to a file, in the core; see :meth:`offgil.Client.download`."""
+        encoded, follow = self._encode(method, url, **options)
+        with PartialFile(path) as file:
+            return file.keep(await self._call(encoded, follow, partial(self._send, save_to=file.descriptor)))
 
     async def get(self, url: str, **options: Unpack[RequestOptions]) -> Response:
         """Send a GET request; options as for :meth:`request`."""

@@ -1,6 +1,9 @@
 // _core.Mailbox and _core.AsyncStream: one event loop's end of a net::Engine, under offgil.AsyncClient.
 //
 // None of this detaches: what takes a lock holds it for moving a pointer, and nothing waits.
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -58,6 +61,17 @@ class Graves {
 };
 
 /// Locking: nothing here changes after construction; mailbox and engine lock by themselves.
+/// Gives the request a descriptor of its own: the caller's may be closed while the engine still writes.
+void keep_open(net::Request &request, int descriptor) {
+    request.save_to = ::fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
+    if (request.save_to < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        throw nb::python_error();
+    }
+    auto close_it = [owned = request.save_to](const void *) { ::close(owned); };
+    request.save_to_owner = std::shared_ptr<const void>(nullptr, close_it);
+}
+
 class PyMailbox {
   public:
     PyMailbox(nb::object client, nb::object stream_type)
@@ -73,12 +87,13 @@ class PyMailbox {
     int fileno() const { return mailbox_->descriptor(); }
 
     std::uint64_t submit(nb::str method, nb::str url, nb::handle headers, nb::handle body, nb::tuple limits,
-                         const PyCancelToken *cancel, bool pieces) {
+                         const PyCancelToken *cancel, bool pieces, int save_to) {
         Graves::clear();
         require_usable();
         refuse_iterable(body);
         net::Request request = request_of(method, url, headers, body, limits, cancel);
         if (PyBytes_Check(body.ptr())) request.body_owner = Graves::hold(nb::borrow(body));
+        if (save_to >= 0) keep_open(request, save_to);
         if (auto tag = engine_.submit(std::move(request), mailbox_, pieces)) return *tag;
         throw NetException(
             net::failure(net::ErrorKind::closed, request_of(method, url, headers, body, limits, cancel)));
@@ -195,12 +210,15 @@ void bind_engine(nb::module_ &m) {
         .def("fileno", &PyMailbox::fileno, "The descriptor that is readable while take() has something.")
         .def(
             "submit", &PyMailbox::submit, "method"_a, "url"_a, "headers"_a.none(), "body"_a.none(),
-            "limits"_a, "cancel"_a.none(), "pieces"_a,
+            "limits"_a, "cancel"_a.none(), "pieces"_a, "save_to"_a = -1,
             nb::sig(
                 "def submit(self, method: str, url: str, headers: list[tuple[str, str | None]] | None, body: "
-                "bytes | FileBody | None, limits: tuple[float | None, ...], cancel: CancelToken | None, pieces: "
-                "bool) -> int"),
-            "Start a request and return its number; take() brings its end, or with `pieces` its head.")
+                "bytes | FileBody | IterableBody | None, limits: tuple[float | None, ...], cancel: "
+                "CancelToken | None, "
+                "pieces: "
+                "bool, save_to: int = -1) -> int"),
+            "Start a request; take() brings its end, or with `pieces` its head.  A 2xx body goes to "
+            "`save_to`.")
         .def("pause", &PyMailbox::pause, "seconds"_a, "cancel"_a.none(),
              nb::sig("def pause(self, seconds: float, cancel: CancelToken | None) -> int"),
              "Start a pause, which a close and the token end early, and return its number.")

@@ -36,6 +36,7 @@ struct Request {
     bool has_body = false;                   ///< an empty body is not the same as none
     std::shared_ptr<Upload> upload;          ///< the body, if it is not `body`; null otherwise
     int save_to = -1;  ///< descriptor, borrowed, of a file that takes a 2xx answer's body
+    std::shared_ptr<const void> save_to_owner;  ///< keeps `save_to` open; null if the caller does
     Timeouts timeouts;
     std::shared_ptr<CancelToken> cancel;  ///< may be null
 };

@@ -83,6 +83,7 @@ void Running::retire(Item &item) {
     // A spare item holds no body and no file open.
     item.request.body_owner = nullptr;
     item.request.upload = nullptr;
+    item.request.save_to_owner = nullptr;
     item.feed = nullptr;
     const std::size_t hole = item.index;
     spare_.push_back(std::move(items_[hole]));

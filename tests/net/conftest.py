@@ -8,6 +8,7 @@ from blocking_async import BlockingAsyncClient
 BOTH = {
     "test_auth",
     "test_cookies",
+    "test_download",
     "test_hooks",
     "test_hostile",
     "test_http2",

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import offgil
-from offgil import CancelToken, Client, Retry, Timeout
+from offgil import CancelToken, Retry, Timeout
 
 BODY = bytes(range(256)) * 4096  # 1 MiB
 HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -67,7 +67,7 @@ def test_a_body_is_written_whole(serve, target, body, framing):
         "gzip": whole(gzip.compress(body), HEAD + b"Content-Encoding: gzip\r\n"),
     }[framing]
     server = serve(lambda peer, _: (peer.read_request(), peer.send(answer)))
-    with Client(base_url=server.url) as client:
+    with offgil.Client(base_url=server.url) as client:
         done = client.download("/path", target if framing == "length" else str(target), params={"q": 1})
     assert target.read_bytes() == body
     assert alone(target)
@@ -81,13 +81,13 @@ def test_a_body_is_written_whole(serve, target, body, framing):
 
 
 def test_no_content_is_an_empty_file(serve, target):
-    with Client() as client:
+    with offgil.Client() as client:
         done = client.download(serve(answering(b"HTTP/1.1 204 No Content\r\n\r\n")).url, target)
     assert (done.status_code, done.size, target.read_bytes()) == (204, 0, b"")
 
 
 def test_any_method_and_body(echo, target):
-    with Client(base_url=echo.url) as client:
+    with offgil.Client(base_url=echo.url) as client:
         client.download("/", target, method="POST", json={"a": 1})
     assert b'"method": "POST"' in target.read_bytes()
 
@@ -104,7 +104,7 @@ def test_the_file_appears_at_the_end_and_replaces_the_old_one(serve, target):
 
     target.write_bytes(b"old")
     target.chmod(0o640)
-    with Client() as client:
+    with offgil.Client() as client:
         loader = threading.Thread(target=client.download, args=(serve(script).url, target))
         loader.start()
         assert half.wait(30)
@@ -120,7 +120,7 @@ def test_the_file_appears_at_the_end_and_replaces_the_old_one(serve, target):
 def test_the_umask_applies(serve, target):
     before = os.umask(0o027)
     try:
-        with Client() as client:
+        with offgil.Client() as client:
             client.download(serve(answering(whole(b"x"))).url, target)
     finally:
         os.umask(before)
@@ -132,7 +132,7 @@ def test_only_a_success_is_written(serve, target, status):
     answer = b"HTTP/1.1 " + status + b"\r\n"
     answer = answer + b"\r\n" if status.startswith(b"304") else whole(b"what went wrong", answer)
     target.write_bytes(b"old")
-    with Client() as client, pytest.raises(offgil.HTTPStatusError, match="no file") as caught:
+    with offgil.Client() as client, pytest.raises(offgil.HTTPStatusError, match="no file") as caught:
         client.download(serve(answering(answer)).url, target)
     assert caught.value.response.status_code == int(status[:3])
     if not status.startswith(b"304"):
@@ -142,7 +142,7 @@ def test_only_a_success_is_written(serve, target, status):
 
 
 def test_bounds(serve, target):
-    with Client(max_response_bytes=1000) as client:
+    with offgil.Client(max_response_bytes=1000) as client:
         assert client.download(serve(answering(whole(BODY))).url, target).size == len(BODY)
         with pytest.raises(offgil.ResponseTooLarge):
             client.download(serve(answering(whole(BODY, b"HTTP/1.1 500 Broken\r\n"))).url, target)
@@ -161,7 +161,7 @@ def test_bounds(serve, target):
 )
 def test_half_a_body_leaves_nothing(serve, target, answer, error):
     server = serve(lambda peer, _: (peer.read_request(), peer.send(answer)))
-    with Client() as client, pytest.raises(error):
+    with offgil.Client() as client, pytest.raises(error):
         client.download(server.url, target)
     assert not target.exists()
     assert alone(target)
@@ -183,7 +183,7 @@ def test_every_wait_can_end_and_leaves_nothing(serve, target, what):
         "cancel": ({"cancel": token}, offgil.Cancelled),
         "close": ({}, offgil.Closed),
     }[what]
-    with Client() as client:
+    with offgil.Client() as client:
 
         def end():
             while not server.connections:
@@ -230,7 +230,7 @@ def test_ctrl_c(serve, target):
 
 def test_a_retry_starts_the_file_anew(serve, target):
     script = answering(CUT, whole(b"try later" * 99, b"HTTP/1.1 503 Later\r\n"), whole(b"short"))
-    with Client(retry=Retry(backoff=0)) as client:
+    with offgil.Client(retry=Retry(backoff=0)) as client:
         done = client.download(serve(script).url, target)
         assert client.stats().retries == 2
     assert target.read_bytes() == b"short"
@@ -239,7 +239,7 @@ def test_a_retry_starts_the_file_anew(serve, target):
 
 def test_only_the_last_answer_of_redirects_is_written(serve, target):
     moved = whole(b"moved" * 99, b"HTTP/1.1 302 Found\r\nLocation: /new\r\n")
-    with Client(follow_redirects=True) as client:
+    with offgil.Client(follow_redirects=True) as client:
         done = client.download(serve(answering(moved, whole(b"short"))).url, target)
     assert target.read_bytes() == b"short"
     assert done.url.endswith("/new")
@@ -251,7 +251,7 @@ def test_a_full_disk(serve, target):
     server = serve(answering(*[whole(BODY)] * 2))
     target.write_bytes(b"old")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with Client() as client:
+    with offgil.Client() as client:
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, before[1]))
         try:
             with pytest.raises(offgil.FileError, match=server.url) as caught:
@@ -268,7 +268,7 @@ def test_a_full_disk(serve, target):
 
 def test_where_no_file_can_be_nothing_is_sent(serve, tmp_path):
     server = serve(answering())
-    with Client() as client:
+    with offgil.Client() as client:
         with pytest.raises(FileNotFoundError):
             client.download(server.url, tmp_path / "missing" / "file")
         with pytest.raises(IsADirectoryError):
@@ -291,7 +291,7 @@ def test_a_file_to_a_file(serve, target, tmp_path):
         request = peer.read_request()
         peer.answer(request.partition(b"\r\n\r\n")[2])
 
-    with Client() as client, open(source, "rb") as file:
+    with offgil.Client() as client, open(source, "rb") as file:
         client.download(serve(script).url, target, method="PUT", content=file)
     assert target.read_bytes() == BODY
 
