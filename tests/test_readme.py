@@ -49,7 +49,7 @@ def test_stream(serve, capsys):
         peer.read_request()
         peer.answer(b"data: one\n\ndata: two\n\n")
 
-    [code] = [block for block in BLOCKS if "iter_sse" in block]
+    [code] = [block for block in BLOCKS if "response.raise_for_status().iter_sse" in block]
     exec(compile(code.replace("https://api.example.com", serve(script).url), str(README), "exec"), {})
     assert capsys.readouterr().out == "one\ntwo\n"
 
