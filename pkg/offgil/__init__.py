@@ -16,7 +16,7 @@ from offgil.response import Response
 from offgil.retry import Retry
 from offgil.sse import ServerSentEvent
 from offgil.stats import ClientStats, Timings
-from offgil.store import ResultStore, SharedStateStore, StoreStats, open_store
+from offgil.store import Entry, ResultStore, SharedStateStore, StoreStats, open_store
 from offgil.stream import StreamResponse
 from offgil.timeouts import Timeout
 
@@ -28,6 +28,7 @@ __all__ = [
     "CancelToken",
     "Client",
     "ClientStats",
+    "Entry",
     "Headers",
     "ManagedDictStore",
     "Request",

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from offgil.errors import StoreUnavailable
 from offgil.runtime import decide_store
-from offgil.store.base import ResultStore, StoreStats
+from offgil.store.base import Entry, ResultStore, StoreStats
 from offgil.store.shared import SharedStateStore
 
 if TYPE_CHECKING:
     from offgil.store.managed import ManagedDictStore
 
-__all__ = ["ManagedDictStore", "ResultStore", "SharedStateStore", "StoreStats", "open_store"]
+__all__ = ["Entry", "ManagedDictStore", "ResultStore", "SharedStateStore", "StoreStats", "open_store"]
 
 
 def open_store(kind: str = "auto", *, max_bytes: int = 1 << 30, max_entries: int | None = None) -> ResultStore:
