@@ -7,8 +7,8 @@
 
 namespace offgil::store {
 
-/// T has `std::size_t hash`, `T *next_in_bucket` and `std::string_view key() const`.  Several items may have
-/// one key; they are found in the order of their insertion.  Not synchronised: the owner's lock guards it.
+/// T has `std::size_t hash`, `T *next_in_bucket` and `std::string_view key() const`.  Not synchronised: the
+/// owner's lock guards it.
 template <class T>
 class HashIndex {
   public:
@@ -16,12 +16,10 @@ class HashIndex {
     bool empty() const noexcept { return size_ == 0; }
 
     T *find(std::size_t hash, std::string_view key) const noexcept {
-        return buckets_.empty() ? nullptr : first_match(buckets_[hash & mask()], hash, key);
-    }
-
-    /// The next item with the same key.
-    T *find_next(const T *item) const noexcept {
-        return first_match(item->next_in_bucket, item->hash, item->key());
+        if (buckets_.empty()) return nullptr;
+        T *item = buckets_[hash & mask()];
+        while (item && !(item->hash == hash && item->key() == key)) item = item->next_in_bucket;
+        return item;
     }
 
     /// Makes room for one more item.  The only call that can throw, so callers make it before they change
@@ -33,13 +31,13 @@ class HashIndex {
         for (T *item : old)
             while (item) {
                 T *next = item->next_in_bucket;
-                append(item);
+                chain(item);
                 item = next;
             }
     }
 
     void insert(T *item) noexcept {
-        append(item);
+        chain(item);
         ++size_;
     }
 
@@ -68,17 +66,10 @@ class HashIndex {
     }
 
   private:
-    static T *first_match(T *item, std::size_t hash, std::string_view key) noexcept {
-        while (item && !(item->hash == hash && item->key() == key)) item = item->next_in_bucket;
-        return item;
-    }
-
-    /// At the tail, which keeps equal keys first in, first out.  Chains are one item long on average.
-    void append(T *item) noexcept {
-        T **link = &buckets_[item->hash & mask()];
-        while (*link) link = &(*link)->next_in_bucket;
-        *link = item;
-        item->next_in_bucket = nullptr;
+    void chain(T *item) noexcept {
+        T *&bucket = buckets_[item->hash & mask()];
+        item->next_in_bucket = bucket;
+        bucket = item;
     }
 
     std::size_t mask() const noexcept { return buckets_.size() - 1; }
