@@ -7,7 +7,6 @@
 // attached first, without ever waiting (Mode::Try), and only detaches to do it again if the lock was taken,
 // or for a large value, or to park.  No lock is held while Python runs: what a lock guards is copied into
 // buffers of ours, or pinned.
-#include <cmath>
 #include <optional>
 #include <string>
 
@@ -68,17 +67,6 @@ managed::Patience patience_of(nb::handle timeout) {
     return patience;
 }
 
-std::int64_t lifetime_of(nb::handle ttl) {
-    if (ttl.is_none()) return 0;
-    const double seconds = PyFloat_AsDouble(ttl.ptr());
-    if (seconds == -1.0 && PyErr_Occurred()) throw nb::python_error();
-    if (!(seconds > 0)) {
-        PyErr_Format(PyExc_ValueError, "ttl must be None or a number of seconds above 0, not %R", ttl.ptr());
-        throw nb::python_error();
-    }
-    return seconds < 1e9 ? static_cast<std::int64_t>(std::ceil(seconds * 1e9)) : 0;
-}
-
 [[noreturn]] void raise_key_error(nb::handle key) {
     PyErr_SetObject(PyExc_KeyError, key.ptr());
     throw nb::python_error();
@@ -95,7 +83,8 @@ struct EntryArguments {
         request.key = text;
         request.priority = static_cast<std::uint8_t>(priority);
         request.topic = topic;
-        request.lifetime = lifetime_of(ttl);
+        const std::int64_t lifetime = ttl_ns(ttl);
+        request.lifetime = lifetime == kForever ? 0 : lifetime;
     }
     Utf8 text;
     TopicName topic;

@@ -55,7 +55,7 @@ class Watch {
     mutable std::mutex mutex_;
     std::vector<Part> parts_;  ///< one for each shard
     std::size_t pending_ = 0;
-    bool stopped_ = false;
+    std::atomic<bool> stopped_{false};
 };
 
 }  // namespace offgil::store::managed
