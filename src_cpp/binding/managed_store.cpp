@@ -225,8 +225,9 @@ class ManagedStore {
         for (const managed::EntryReport &report : reports) {
             const bool exception = report.kind == managed::Kind::Exception;
             list.append(nb::make_tuple(
-                stored_str(report.key), report.building, exception, report.codec, report.length, report.priority,
-                report.topic ? stored_str(*report.topic) : nb::none(), static_cast<double>(report.age) * 1e-9,
+                stored_str(report.key), report.building, exception, report.codec, report.length,
+                report.priority, report.topic ? stored_str(*report.topic) : nb::none(),
+                static_cast<double>(report.age) * 1e-9,
                 report.lifetime ? nb::object(nb::float_(static_cast<double>(report.lifetime) * 1e-9))
                                 : nb::none(),
                 report.producer, report.pins));

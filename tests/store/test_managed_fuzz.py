@@ -24,10 +24,11 @@ if sys.platform != "linux":
 from offgil.store.managed import ManagedDictStore
 
 #: The soak (ci/soak) runs many more.
-ROUNDS = int(os.environ.get("OFFGIL_FUZZ_ROUNDS", "250"))
+ROUNDS = int(os.environ.get("OFFGIL_FUZZ_ROUNDS", "150"))
 
-#: A round takes some 20 ms.  A hang is what ends at this bound, which leaves a busy machine its time.
-SECONDS = 20
+#: An operation takes less than half a second even if it finds a lock that nobody holds.  A hang is what ends at this
+#: bound, which leaves a busy machine its time.
+SECONDS = 10
 
 
 def populate(store: ManagedDictStore, dice: random.Random) -> None:
@@ -67,6 +68,7 @@ def use(store: ManagedDictStore, dice: random.Random) -> None:
     keys = [f"key{i}" for i in range(0, 70, 3)] + [None]
 
     def attempt(operation: Callable[[str], object]) -> None:
+        signal.alarm(SECONDS)
         try:
             operation(dice.choice(keys) or "a key that is too long to lie in its record, whatever room there may be 3")
         except (OffgilError, KeyError, ValueError) as exc:
