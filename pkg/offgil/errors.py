@@ -43,6 +43,7 @@ Network errors carry httpx's names and nesting, so that code written for httpx r
         ├── StoreCorrupted
         ├── StoreUnavailable    (also NotImplementedError)
         ├── CodecError          (also TypeError)
+        ├── RemoteError
         └── KeyTooLong          (also ValueError)
 """
 
@@ -77,6 +78,7 @@ __all__ = [
     "ProxyError",
     "ReadError",
     "ReadTimeout",
+    "RemoteError",
     "RemoteProtocolError",
     "RequestError",
     "ResponseTooLarge",
@@ -258,6 +260,10 @@ class StoreUnavailable(StoreError, NotImplementedError):
 
 class CodecError(StoreError, TypeError):
     """The value cannot be encoded for, or decoded from, the store."""
+
+
+class RemoteError(StoreError):
+    """A result is an exception of another process that cannot be made anew here; the message says what it was."""
 
 
 class KeyTooLong(StoreError, ValueError):

@@ -91,7 +91,7 @@ void hammer(Store &store, Board &board, std::uint32_t slot, std::uint32_t seed) 
                     outcome = store.take({}, taken, out);
                     break;
                 default:
-                    outcome = store.wait(key, true, out, monotonic_ns() + 30'000);
+                    outcome = store.wait(key, true, out, {monotonic_ns() + 30'000});
             }
             if (outcome == Outcome::Done && !is_stamped(text(out))) board.torn.fetch_add(1);
         } catch (const Error &error) {
@@ -177,9 +177,9 @@ TEST_CASE("managed kill: killed waiters wedge nobody and are reaped") {
             Fetched out;
             std::string key;
             if (i % 2)
-                store.wait("key", false, out, kNoDeadline);
+                store.wait("key", false, out, {kNoDeadline});
             else
-                store.take_wait("topic", key, out, kNoDeadline);
+                store.take_wait("topic", key, out, {kNoDeadline});
         }));
     while (store.stats().waiters < 20) usleep(100);
     for (const pid_t pid : pids) kill_and_wait(pid);
@@ -187,7 +187,7 @@ TEST_CASE("managed kill: killed waiters wedge nobody and are reaped") {
     const pid_t taker = fork_child([&] {
         Fetched out;
         std::string key;
-        _exit(store.take_wait("topic", key, out, in_ms(10'000)) == Outcome::Done ? 0 : 1);
+        _exit(store.take_wait("topic", key, out, {in_ms(10'000)}) == Outcome::Done ? 0 : 1);
     });
     while (store.stats().waiters == 0) usleep(100);
     usleep(5'000);

@@ -23,7 +23,7 @@ if sys.platform != "linux":
     pytest.skip("the managed-dict store needs Linux", allow_module_level=True)
 
 from offgil import _core
-from offgil.store.codec import decode, encode
+from offgil.store.codec import Codec
 from offgil.store.managed import ManagedDictStore
 
 MANY_BYTES = random.Random(1).randbytes(3_000_000)
@@ -283,8 +283,11 @@ def test_a_value_that_cannot_be_stored_leaves_the_old_one(store: ManagedDictStor
 
 
 def test_foreign_memory_is_refused() -> None:
-    with tempfile.TemporaryFile() as file, pytest.raises(StoreCorrupted, match="not a store"):
-        _core.ManagedStore.attach(os.dup(file.fileno()), encode, decode)
+    codec = Codec(pickle=False)
+    for size, reason in ((0, "too short"), (1 << 20, "magic number")):
+        with tempfile.TemporaryFile() as file, pytest.raises(StoreCorrupted, match=reason):
+            os.ftruncate(file.fileno(), size)
+            _core.ManagedStore.attach(os.dup(file.fileno()), codec.encode, codec.decode)
 
 
 @pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, 32768, 32769, 65536, 1_000_003])
