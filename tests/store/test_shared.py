@@ -237,6 +237,17 @@ def test_a_callback_runs_when_the_put_is_complete() -> None:
     assert dict(store) == {"then": 1}
 
 
+def test_who_waits_is_handed_what_was_put(store: SharedStateStore) -> None:
+    results = store.as_completed(["k"])
+    future = store.future("k")
+    thing = Thing()
+    store["k"] = thing
+    store["k"] = 2
+    assert store.pop("k") == 2
+    assert next(results) == ("k", thing)
+    assert future.result() is thing
+
+
 def test_a_future_keeps_its_store() -> None:
     future = SharedStateStore().future("k")
     gc.collect()
