@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import json
 import platform
 import shutil
 import subprocess
@@ -43,6 +45,31 @@ def python_tests(name: str, *, stop_at_first: bool) -> Counts:
         raise TestsFailed(str(failure), counts)
     if counts is None or counts.passed == 0:
         raise TestsFailed(f"pytest ran no test ({log})", counts)
+    return counts
+
+
+def parity(names: list[str]) -> Counts:
+    """Run the programs of tests/parity on the wheels in `build/venvs`; what they print must be equal, byte for byte."""
+    log = LOGS / "parity.log"
+    log.unlink(missing_ok=True)
+    outputs: dict[str, str] = {}
+    for name in names:
+        report = LOGS / f"{name}-parity.json"
+        command: Words = [environments.python_of(name), ROOT / "tests" / "parity" / "outputs.py", report]
+        run(command, log=log, timeout=TESTS_TIMEOUT, cwd=ROOT)
+        outputs |= {f"{label} on {name}": text for label, text in json.loads(report.read_text()).items()}
+    differences: list[str] = []
+    first: dict[str, str] = {}  # for each program the run that the others are compared with
+    failed = 0
+    for label, text in outputs.items():
+        reference = first.setdefault(label.partition(" ")[0], label)
+        if text != outputs[reference] or "exit status" in text:
+            failed += 1
+            there, here = outputs[reference].splitlines(), text.splitlines()
+            differences += [f"{label}:", *difflib.unified_diff(there, here, reference, label, n=1, lineterm="")]
+    counts = Counts(passed=len(outputs) - failed, failed=failed)
+    if failed:
+        raise TestsFailed("\n".join(["programs print different things", *differences]), counts)
     return counts
 
 
