@@ -26,7 +26,7 @@ class HashIndex {
     /// Makes room for one more item.  The only call that can throw, so callers make it before they change
     /// anything.
     void reserve_one() {
-        if (size_ < buckets_.size()) return;
+        if (size_ < buckets_.size() / 2) return;
         std::vector<T *> old(buckets_.empty() ? 8 : buckets_.size() * 2);
         old.swap(buckets_);
         for (T *item : old)
@@ -83,7 +83,8 @@ class HashIndex {
 
     std::size_t mask() const noexcept { return buckets_.size() - 1; }
 
-    std::vector<T *> buckets_;  ///< a power of two of chains
+    std::vector<T *>
+        buckets_;  ///< a power of two of chains, at least twice the items: each step is a cache miss
     std::size_t size_ = 0;
 };
 
