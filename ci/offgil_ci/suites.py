@@ -81,14 +81,20 @@ class TestsFailed(StepFailed):
         self.counts = counts
 
 
-def cpp_tests(variant: str) -> Counts:
-    """Build and run the C++ tests; `variant` is a key of SANITIZERS."""
+def build_cpp_tests(variant: str) -> None:
+    """Build the C++ tests; `variant` is a key of SANITIZERS."""
     log, folder = LOGS / f"cpp-{variant}.log", BUILD / f"cpp-{variant}"
     log.unlink(missing_ok=True)
     configure: Words = ["cmake", "-G", "Ninja", "-S", ROOT, "-B", folder]
     options = ["-DOFFGIL_CPP_TESTS=ON", f"-DOFFGIL_SANITIZE={SANITIZERS[variant]}"]
     run([*configure, *options], log=log, timeout=CPP_TIMEOUT)
     run(["cmake", "--build", folder], log=log, timeout=CPP_TIMEOUT)
+
+
+def cpp_tests(variant: str) -> Counts:
+    """Build and run the C++ tests."""
+    build_cpp_tests(variant)
+    log, folder = LOGS / f"cpp-{variant}.log", BUILD / f"cpp-{variant}"
     ctest = ["ctest", "--verbose", "--no-tests=error", "--timeout", str(CPP_TIMEOUT // 3)]
     try:
         run([*_without_aslr(variant), *ctest], log=log, timeout=CPP_TIMEOUT, cwd=folder)
