@@ -122,7 +122,7 @@ void SharedStore::full(nb::handle key, std::size_t size, nb::handle timeout) con
 
 bool SharedStore::publish(nb::handle key, nb::handle value, Table::PutOptions &options, nb::handle timeout) {
     Table &table = checked();
-    const Utf8 name(key, "a key");
+    const KeyArgument name(key);
     const Deadline deadline(timeout);
     options.size = size_of(value);
     options.producer = PyThread_get_thread_ident();
@@ -167,41 +167,41 @@ void SharedStore::setitem(nb::handle key, nb::handle value) {
 
 nb::object SharedStore::getitem(nb::handle key) {
     Ref value;
-    if (open(checked().get(Utf8(key, "a key"), value)) == Status::absent) missing(key);
+    if (open(checked().get(KeyArgument(key), value)) == Status::absent) missing(key);
     return read(std::move(value));
 }
 
 nb::object SharedStore::get(nb::handle key, nb::handle otherwise) {
     Ref value;
-    const Status status = open(checked().get(Utf8(key, "a key"), value));
+    const Status status = open(checked().get(KeyArgument(key), value));
     return status == Status::ok ? read(std::move(value)) : nb::borrow(otherwise);
 }
 
 nb::object SharedStore::peek(nb::handle key, nb::handle otherwise) {
     Ref value;
-    const Status status = open(checked().get(Utf8(key, "a key"), value, false));
+    const Status status = open(checked().get(KeyArgument(key), value, false));
     return status == Status::ok ? unwrap(std::move(value)) : nb::borrow(otherwise);
 }
 
 bool SharedStore::contains(nb::handle key) {
     Table &table = checked();
-    return PyUnicode_Check(key.ptr()) && open(table.contains(Utf8(key, "a key"))) == Status::ok;
+    return PyUnicode_Check(key.ptr()) && open(table.contains(KeyArgument(key))) == Status::ok;
 }
 
 void SharedStore::delitem(nb::handle key) {
     EntryPtr entry;
-    if (open(checked().remove(Utf8(key, "a key"), entry, false)) == Status::absent) missing(key);
+    if (open(checked().remove(KeyArgument(key), entry, false)) == Status::absent) missing(key);
 }
 
 nb::object SharedStore::remove(nb::handle key, nb::handle otherwise) {
     EntryPtr entry;
-    const Status status = open(checked().remove(Utf8(key, "a key"), entry, true));
+    const Status status = open(checked().remove(KeyArgument(key), entry, true));
     return status == Status::ok ? unwrap(std::move(entry->value)) : nb::borrow(otherwise);
 }
 
 nb::object SharedStore::wait(nb::handle key, nb::handle timeout) {
     Table &table = checked();
-    const Utf8 name(key, "a key");
+    const KeyArgument name(key);
     const Deadline deadline(timeout);
     Ref value;
     Status status = table.get(name, value);
@@ -213,7 +213,7 @@ nb::object SharedStore::wait(nb::handle key, nb::handle timeout) {
 
 nb::object SharedStore::pop(nb::handle key, nb::handle otherwise, nb::handle timeout) {
     Table &table = checked();
-    const Utf8 name(key, "a key");
+    const KeyArgument name(key);
     const Deadline deadline(timeout);
     EntryPtr entry;
     Status status = table.remove(name, entry, true);

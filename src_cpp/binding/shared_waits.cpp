@@ -81,19 +81,17 @@ class Mailbox {
     bool armed_ = false;  ///< the loop was asked and has not come yet
 };
 
-struct OwnedKey {
-    std::string text;
+/// Where a base that only views the key finds it.
+struct KeyHolder {
+    store::OwnedKey own;
 };
 
 /// One future that waits for one key.  The table's link owns a reference to the Python object that this is
 /// in.
-class Listener final : private OwnedKey, public store::Waiter<Ref> {
+class Listener final : private KeyHolder, public store::Waiter<Ref> {
   public:
-    Listener(std::string key, nb::handle future, nb::handle mailbox)
-        : OwnedKey{std::move(key)},
-          Waiter(OwnedKey::text, std::hash<std::string_view>{}(OwnedKey::text), Wants::copy),
-          future_(future),
-          mailbox_(mailbox) {}
+    Listener(const store::Key &key, nb::handle future, nb::handle mailbox)
+        : KeyHolder{key}, Waiter(own.view(), Wants::copy), future_(future), mailbox_(mailbox) {}
 
     bool calls_out() const noexcept override { return true; }
 
@@ -132,7 +130,7 @@ class Listener final : private OwnedKey, public store::Waiter<Ref> {
 /// The iterator of as_completed().
 class Completions {
   public:
-    Completions(nb::handle store, std::vector<std::string> keys, nb::handle timeout)
+    Completions(nb::handle store, std::vector<store::OwnedKey> keys, nb::handle timeout)
         : store_(store),
           timeout_(timeout),
           deadline_(timeout),
@@ -255,9 +253,7 @@ void release_listener(store::Waiter<Ref> &waiter) {
 
 nb::object SharedStore::listen(nb::handle key, nb::handle future, nb::handle mailbox) {
     Table &table = checked();
-    const Utf8 name(key, "a key");
-    const std::string_view view = name;
-    auto *listener = new Listener(std::string(view), future, mailbox);
+    auto *listener = new Listener(KeyArgument(key), future, mailbox);
     nb::object object = nb::cast(listener, nb::rv_policy::take_ownership);
     listener->linked_object = nb::object(object).release().ptr();
     Status status = Status::closed;
@@ -282,8 +278,8 @@ bool SharedStore::unlisten(nb::handle object) {
 }
 
 nb::object as_completed(nb::handle_t<SharedStore> store, nb::iterable keys, nb::handle timeout) {
-    std::vector<std::string> names;
-    for (nb::handle key : keys) names.emplace_back(std::string_view(Utf8(key, "a key")));
+    std::vector<store::OwnedKey> names;
+    for (nb::handle key : keys) names.emplace_back(static_cast<const store::Key &>(KeyArgument(key)));
     return nb::cast(new Completions(store, std::move(names), timeout), nb::rv_policy::take_ownership);
 }
 
