@@ -1,4 +1,4 @@
-"""One figure of one peer, in a process of its own: ``managed_loop.py SCENARIO PEER``; benchmarks/store/managed.py runs it.
+"""One figure of one peer, in a process of its own; benchmarks/store/managed.py runs ``managed_loop.py SCENARIO PEER``.
 
 Prints a number, or ``left out: REASON`` where the peer cannot run here.
 """
@@ -16,7 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from managed_peers import CHANNELS, TABLES, LmdbTable, OffgilTable, context  # noqa: E402
+from managed_peers import CHANNELS, TABLES, LmdbTable, OffgilTable, context
 
 SECONDS = 1.0
 MIB = 1 << 20
