@@ -16,12 +16,20 @@
 
 using namespace managed_test;
 
+namespace {
+
+std::uint32_t hits, armed;  // of this process; 0: never
+
+}  // namespace
+
+void offgil::store::managed::fault_point() {
+    if (++hits == armed) kill(getpid(), SIGKILL);
+}
+
 // As in test_managed_kill.cpp.
 #ifndef __SANITIZE_THREAD__
 
 namespace {
-
-std::uint32_t hits, armed;  // of this process; 0: never
 
 /// Runs `work` in a child, which is killed at its `point`-th fault point; false if it came to its end before.
 bool killed_at(std::uint32_t point, const std::function<void()> &work) {
@@ -180,10 +188,6 @@ std::uint32_t kill_everywhere(std::uint64_t max_bytes, std::uint32_t max_entries
 }
 
 }  // namespace
-
-void offgil::store::managed::fault_point() {
-    if (++hits == armed) kill(getpid(), SIGKILL);
-}
 
 TEST_CASE("managed faults: writing and reading") {
     MESSAGE("fault points: ", kill_everywhere(4 << 20, 0, Policy::Raise, write_and_read));

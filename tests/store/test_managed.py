@@ -285,9 +285,10 @@ def test_a_value_that_cannot_be_stored_leaves_the_old_one(store: ManagedDictStor
 def test_foreign_memory_is_refused() -> None:
     codec = Codec(pickle=False)
     for size, reason in ((0, "too short"), (1 << 20, "magic number")):
-        with tempfile.TemporaryFile() as file, pytest.raises(StoreCorrupted, match=reason):
+        with tempfile.TemporaryFile() as file:
             os.ftruncate(file.fileno(), size)
-            _core.ManagedStore.attach(os.dup(file.fileno()), codec.encode, codec.decode)
+            with pytest.raises(StoreCorrupted, match=reason):
+                _core.ManagedStore.attach(os.dup(file.fileno()), codec.encode, codec.decode)
 
 
 @pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, 32768, 32769, 65536, 1_000_003])

@@ -172,7 +172,10 @@ def test_what_is_no_store_of_ours_is_refused(home: Path, tmp_path: Path) -> None
 
 def test_a_file_system_that_is_full_is_an_error_and_no_signal(home: Path, tmp_path: Path) -> None:
     done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=24m", "offgil-test", str(tmp_path)], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=24m", "offgil-test", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         pytest.skip(f"cannot mount a file system to fill it: {done.stderr.strip()}")
@@ -224,7 +227,7 @@ def test_commands(home: Path) -> None:
     listed = offgil_store("ls").stdout.splitlines()
     assert listed[0].startswith("broken")
     assert "damaged" in listed[0]
-    assert listed[1].split() == "jobs 2 results 2.1 KiB of 2.0 MiB 1 processes".split()
+    assert listed[1].split() == ["jobs", "2", "results", "2.1", "KiB", "of", "2.0", "MiB", "1", "processes"]
     seen = offgil_store("inspect", "jobs").stdout
     assert "entries=2" in seen
     assert str(os.getpid()) in seen

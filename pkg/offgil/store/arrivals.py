@@ -1,7 +1,7 @@
 """The futures and tasks of one process that wait for results in a managed-dict store.
 
-One thread serves them all: it sleeps until some of their keys are there, reads each result, and hands it over.  Tasks of
-one event loop that get theirs at the same time cost one wake-up of the loop.
+One thread serves them all: it sleeps until some of their keys are there, reads each result, and hands it over.  Tasks
+of one event loop that get theirs at the same time cost one wake-up of the loop.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import threading
 import weakref
 from collections import defaultdict
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from offgil import _core
@@ -126,10 +127,8 @@ def _settle(settled: list[tuple[_Waiting, Outcome]]) -> None:
         else:
             by_loop[waiting.loop].append((waiting.future, outcome))
     for loop, several in by_loop.items():
-        try:
+        with suppress(RuntimeError):  # the loop is closed, and its tasks with it
             loop.call_soon_threadsafe(_settle_tasks, several)
-        except RuntimeError:
-            pass  # the loop is closed, and its tasks with it
 
 
 def _settle_future(future: Future[Any], outcome: Outcome) -> None:

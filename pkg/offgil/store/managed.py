@@ -238,7 +238,8 @@ class ManagedDictStore(ResultStore):
         flat = flat_bytes(codec, memory)
         if flat is None:
             raise CodecError(
-                f"the value under {key!r} is stored as {NAMES.get(codec, codec)}, without bytes to look at: read it instead"
+                f"the value under {key!r} is stored as {NAMES.get(codec, codec)}, without bytes to look at: "
+                "read it instead"
             )
         return flat
 
@@ -349,8 +350,8 @@ class _Reservation(AbstractContextManager[memoryview]):
             published = exc_type is not None
         if not published:
             raise BufferError(
-                f"the memory reserved for {self._key!r} is still in use, for instance by a numpy array or a slice of the "
-                "view: nothing was published; let go of them (del) before the block ends"
+                f"the memory reserved for {self._key!r} is still in use, for instance by a numpy array or a slice of "
+                "the view: nothing was published; let go of them (del) before the block ends"
             )
 
 
