@@ -194,6 +194,9 @@ class NotToBeCopied(Exception):
             raise TypeError("key")
         return super().__new__(cls, *args)
 
+    def __init__(self, *args: object, key: object) -> None:
+        super().__init__(*args)
+
 
 def test_exceptions_that_cannot_be_copied_are_raised_themselves(store: SharedStateStore) -> None:
     error = NotToBeCopied("x", key=1)
