@@ -20,7 +20,7 @@ from offgil import _core
 from offgil.errors import Closed
 from offgil.store.base import MISSING
 
-__all__ = ["Arrivals", "Outcome"]
+__all__ = ["Arrivals", "Outcome", "ResultFuture"]
 
 
 class Outcome(NamedTuple):
@@ -60,14 +60,19 @@ class Arrivals:
             self._watch.add(key)
             self._waiting.setdefault(key, []).append(_Waiting(future, loop))
 
-    def withdraw(self, key: str, future: Any) -> None:
-        """Forget ``future``; nothing happens if it is not there any more."""
+    def withdraw(self, key: str, future: Any) -> bool:
+        """Forget ``future``; ``False`` if it is not there any more."""
         with self._lock:
-            left = [waiting for waiting in self._waiting.get(key, ()) if waiting.future is not future]
+            several = self._waiting.get(key, [])
+            left = [waiting for waiting in several if waiting.future is not future]
+            if len(left) == len(several):
+                return False
             if left:
                 self._waiting[key] = left
-            elif self._waiting.pop(key, None) is not None:
+            else:
+                del self._waiting[key]
                 self._watch.discard(key)
+            return True
 
     def stop(self) -> None:
         """Have the thread end, without waiting for it."""
@@ -117,6 +122,22 @@ class Arrivals:
         except BaseException as exc:
             return Outcome(exc, raised=True)
         return None if value is MISSING else Outcome(value)
+
+
+class ResultFuture(Future[Any]):
+    """A future that leaves when it is cancelled."""
+
+    def __init__(self, arrivals: Arrivals, key: str) -> None:
+        super().__init__()
+        self._arrivals, self._key = arrivals, key
+
+    def cancel(self) -> bool:
+        if not super().cancel():
+            return False
+        # Whoever takes it out of the list tells those that wait for it: this call, or the thread that settles it.
+        if self._arrivals.withdraw(self._key, self):
+            self.set_running_or_notify_cancel()
+        return True
 
 
 def _settle(settled: list[tuple[_Waiting, Outcome]]) -> None:

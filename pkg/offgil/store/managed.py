@@ -18,7 +18,7 @@ from offgil import _core
 from offgil.errors import CodecError, StoreTimeout, StoreUnavailable
 from offgil.runtime import Decision
 from offgil.store import named
-from offgil.store.arrivals import Arrivals, Outcome
+from offgil.store.arrivals import Arrivals, Outcome, ResultFuture
 from offgil.store.base import MISSING, Entry, OnFull, ResultStore, StoreStats
 from offgil.store.codec import NAMES, Codec, flat_bytes
 
@@ -184,11 +184,9 @@ class ManagedDictStore(ResultStore):
                 yield key, value
 
     def future(self, key: str) -> Future[Any]:
-        future: Future[Any] = Future()
         arrivals = self._serving()
+        future = ResultFuture(arrivals, key)
         arrivals.add(key, future)
-        # Cancelled futures leave.
-        future.add_done_callback(lambda done: arrivals.withdraw(key, done) if done.cancelled() else None)
         return future
 
     async def wait_async(self, key: str, timeout: float | None = None) -> Any:
