@@ -34,10 +34,13 @@ def tell():
         time.sleep(0.001)
     print("parked", flush=True)
 threading.Thread(target=tell).start()
+interrupted = "not interrupted"
 try:
     {call}
 except KeyboardInterrupt:
-    print("interrupted", store.stats().waiters + store.stats().blocked)
+    interrupted = "interrupted"
+# Not above: there the traceback still holds what waited.
+print(interrupted, store.stats().waiters + store.stats().blocked)
 """
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
