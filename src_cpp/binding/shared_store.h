@@ -79,6 +79,12 @@ store::Status park(const Deadline &deadline, Wait &&wait) {
     }
 }
 
+/// Stands for an argument that was left out, where None is a value.  Compared by identity, never handed out.
+nb::handle not_given();
+
+/// In a forked child: the tables that exist have waiters on the stacks of threads that do not.
+void forget_tables_of_parent();
+
 /// Every public call first checks that this process made the table.
 ///
 /// A stored exception is an instance of `failure_type` (offgil.store.failure.Failure), told by its type.

@@ -33,12 +33,18 @@ class Mailbox {
             letters_.push_back({std::move(future), std::move(value)});
             if (std::exchange(armed_, true)) return;
         }
-        try {
-            loop_.attr("call_soon_threadsafe")(self);
-        } catch (nb::python_error &error) {
-            // The loop was closed, and its tasks with it.
-            if (!error.matches(PyExc_RuntimeError)) throw;
-            empty();
+        for (bool interrupted = false;; interrupted = true) {
+            try {
+                loop_.attr("call_soon_threadsafe")(self);
+            } catch (nb::python_error &error) {
+                // Ctrl-C in the midst of it, which is for whoever publishes: not the loop's loss.
+                if (error.matches(PyExc_KeyboardInterrupt)) continue;
+                // The loop was closed, and its tasks with it.
+                empty();
+                if (!error.matches(PyExc_RuntimeError)) throw;
+            }
+            if (interrupted) PyErr_SetInterrupt();
+            return;
         }
     }
 
@@ -106,7 +112,11 @@ class Listener final : private KeyHolder, public store::Waiter<Ref> {
             else
                 Ref(std::move(future_)).attr("_arrive")(value ? nb::object(*value) : nb::none(), !value);
         } catch (nb::python_error &error) {
-            error.discard_as_unraisable("a result's way to its future");
+            // A put cannot fail any more: Ctrl-C is raised anew after it, and the rest is reported.
+            if (error.matches(PyExc_KeyboardInterrupt))
+                PyErr_SetInterrupt();
+            else
+                error.discard_as_unraisable("a result's way to its future");
         } catch (const std::exception &error) {
             PyErr_SetString(PyExc_MemoryError, error.what());
             PyErr_WriteUnraisable(self.ptr());
@@ -144,6 +154,7 @@ class Completions {
         }
     }
     Completions(const Completions &) = delete;
+    /// Takes locks, as a finalizer may only where no Python runs under them.
     ~Completions() { stop(); }
 
     nb::typed<nb::tuple, nb::str, nb::any> next() {
