@@ -9,8 +9,10 @@ __version__ = "0.1.0"
 from offgil import errors
 from offgil._core import CancelToken
 from offgil.client import Batch, Client
+from offgil.download import Download
 from offgil.errors import *  # noqa: F403  (errors.__all__ is the list, kept in one place)
 from offgil.headers import Headers
+from offgil.hooks import Attempt, Hook
 from offgil.request import Request
 from offgil.response import Response
 from offgil.retry import Retry
@@ -24,12 +26,15 @@ if TYPE_CHECKING:
     from offgil.store import ManagedDictStore
 
 __all__ = [
+    "Attempt",
     "Batch",
     "CancelToken",
     "Client",
     "ClientStats",
+    "Download",
     "Entry",
     "Headers",
+    "Hook",
     "ManagedDictStore",
     "Request",
     "Response",
