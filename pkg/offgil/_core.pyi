@@ -112,7 +112,11 @@ class ManagedWatch:
 class Response:
     """A complete response as the native core holds it."""
 
-    def __buffer__(self, flags: int, /) -> memoryview: ...
+    def __buffer__(self, flags, /):
+        """
+        Return a buffer object that exposes the underlying memory of the object.
+        """
+
     @property
     def status_code(self) -> int: ...
     @property
