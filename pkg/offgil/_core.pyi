@@ -11,15 +11,8 @@ class HeldMemory:
     Memory of a managed-dict store that stays in place while a buffer on it lives.
     """
 
-    def __buffer__(self, flags, /):
-        """
-        Return a buffer object that exposes the underlying memory of the object.
-        """
-
-    def __release_buffer__(self, buffer, /):
-        """
-        Release the buffer object that exposes the underlying memory of the object.
-        """
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+    def __release_buffer__(self, buffer: memoryview, /) -> None: ...
 
 class ManagedStats:
     """Counters of a managed-dict store."""
@@ -112,11 +105,7 @@ class ManagedWatch:
 class Response:
     """A complete response as the native core holds it."""
 
-    def __buffer__(self, flags, /):
-        """
-        Return a buffer object that exposes the underlying memory of the object.
-        """
-
+    def __buffer__(self, flags: int, /) -> memoryview: ...
     @property
     def status_code(self) -> int: ...
     @property
@@ -356,21 +345,11 @@ class SharedTable:
     def __init__(
         self, failure_type: type, sizeof: Any, max_bytes: int | None, max_entries: int | None, on_full: str
     ) -> None: ...
-    def __len__(self, /):
-        """Return len(self)."""
-
-    def __getitem__(self, key, /):
-        """Return self[key]."""
-
-    def __setitem__(self, key, value, /):
-        """Set self[key] to value."""
-
-    def __delitem__(self, key, /):
-        """Delete self[key]."""
-
-    def __contains__(self, key, /):
-        """Return bool(key in self)."""
-
+    def __len__(self) -> int: ...
+    def __getitem__(self, key: str, /) -> Any: ...
+    def __setitem__(self, key: str, value: Any, /) -> None: ...
+    def __delitem__(self, key: str, /) -> None: ...
+    def __contains__(self, key: object, /) -> bool: ...
     def put(
         self,
         key: str,
@@ -463,16 +442,8 @@ class SharedLoan:
     """A bytes object to write into before it is seen."""
 
     def __init__(self, size: int) -> None: ...
-    def __buffer__(self, flags, /):
-        """
-        Return a buffer object that exposes the underlying memory of the object.
-        """
-
-    def __release_buffer__(self, buffer, /):
-        """
-        Release the buffer object that exposes the underlying memory of the object.
-        """
-
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+    def __release_buffer__(self, buffer: memoryview, /) -> None: ...
     def finish(self) -> bytes:
         """The bytes; BufferError while something looks at them."""
 
