@@ -20,7 +20,7 @@ from offgil.response import Response
 from offgil.retry import Retry
 from offgil.sse import ServerSentEvent
 from offgil.stats import ClientStats, Timings
-from offgil.store import ResultStore, SharedStateStore, StoreStats, open_store
+from offgil.store import Entry, ResultStore, SharedStateStore, StoreStats, open_store
 from offgil.stream import StreamResponse
 from offgil.timeouts import Timeout
 
@@ -36,6 +36,7 @@ __all__ = [
     "Client",
     "ClientStats",
     "Download",
+    "Entry",
     "Headers",
     "Hook",
     "ManagedDictStore",

@@ -46,6 +46,7 @@ Network errors carry httpx's names and nesting, so that code written for httpx r
         ├── StoreCorrupted
         ├── StoreUnavailable    (also NotImplementedError)
         ├── CodecError          (also TypeError)
+        ├── RemoteError
         └── KeyTooLong          (also ValueError)
 """
 
@@ -83,6 +84,7 @@ __all__ = [
     "ProxyError",
     "ReadError",
     "ReadTimeout",
+    "RemoteError",
     "RemoteProtocolError",
     "RequestError",
     "ResponseTooLarge",
@@ -286,6 +288,10 @@ class StoreUnavailable(StoreError, NotImplementedError):
 
 class CodecError(StoreError, TypeError):
     """The value cannot be encoded for, or decoded from, the store."""
+
+
+class RemoteError(StoreError):
+    """A result is an exception of another process that cannot be made anew here; the message says what it was."""
 
 
 class KeyTooLong(StoreError, ValueError):

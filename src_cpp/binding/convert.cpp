@@ -34,16 +34,35 @@ nb::object str_of(std::string_view utf8) {
     return text;
 }
 
+namespace {
+
+std::int64_t to_ns(double seconds) {
+    return seconds < 1e9 ? static_cast<std::int64_t>(std::ceil(seconds * 1e9)) : kForever;
+}
+
+double number_of(nb::handle seconds) {
+    const double number = PyFloat_AsDouble(seconds.ptr());
+    if (number == -1.0 && PyErr_Occurred()) throw nb::python_error();
+    return number;
+}
+
+}  // namespace
+
 std::int64_t timeout_ns(nb::handle timeout) {
     if (timeout.is_none()) return kForever;
-    const double seconds = PyFloat_AsDouble(timeout.ptr());
-    if (seconds == -1.0 && PyErr_Occurred()) throw nb::python_error();
-    if (!(seconds >= 0)) {
-        PyErr_Format(PyExc_ValueError, "timeout must be None or a number of seconds from 0, not %R",
-                     timeout.ptr());
-        throw nb::python_error();
-    }
-    return seconds < 1e9 ? static_cast<std::int64_t>(std::ceil(seconds * 1e9)) : kForever;
+    const double seconds = number_of(timeout);
+    if (seconds >= 0) return to_ns(seconds);
+    PyErr_Format(PyExc_ValueError, "timeout must be None or a number of seconds from 0, not %R",
+                 timeout.ptr());
+    throw nb::python_error();
+}
+
+std::int64_t ttl_ns(nb::handle ttl) {
+    if (ttl.is_none()) return kForever;
+    const double seconds = number_of(ttl);
+    if (seconds > 0) return to_ns(seconds);
+    PyErr_Format(PyExc_ValueError, "ttl must be None or a number of seconds above 0, not %R", ttl.ptr());
+    throw nb::python_error();
 }
 
 }  // namespace offgil::binding

@@ -53,4 +53,7 @@ inline constexpr std::int64_t kForever = std::numeric_limits<std::int64_t>::max(
 /// result to the clock cannot overflow.
 std::int64_t timeout_ns(nb::handle timeout);
 
+/// The same for how long an entry lives, which is more than 0.
+std::int64_t ttl_ns(nb::handle ttl);
+
 }  // namespace offgil::binding

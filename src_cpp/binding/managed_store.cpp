@@ -1,4 +1,5 @@
-// Binding of src_cpp/store/managed: values are copied into and out of shared memory.
+// Binding of src_cpp/store/managed: values are copied into and out of shared memory, or looked at where they
+// are.
 //
 // === Attached or detached ===
 //
@@ -6,22 +7,15 @@
 // attached first, without ever waiting (Mode::Try), and only detaches to do it again if the lock was taken,
 // or for a large value, or to park.  No lock is held while Python runs: what a lock guards is copied into
 // buffers of ours, or pinned.
-//
-// === Encoding ===
-//
-// The types that every program stores are encoded here; for all others the two functions of
-// offgil.store.codec are called, attached and with no lock held.  Codecs below kFirstPythonCodec are ours,
-// the rest are theirs.
-#include <cmath>
-#include <cstring>
 #include <optional>
 #include <string>
-#include <string_view>
 
 #include "binding/bind.h"
 #include "binding/convert.h"
+#include "binding/managed_codec.h"
 #include "store/managed/futex.h"
 #include "store/managed/store.h"
+#include "store/managed/watch.h"
 
 namespace offgil::binding {
 
@@ -32,14 +26,6 @@ using managed::Mode;
 using managed::Outcome;
 
 namespace {
-
-enum Codec : std::uint8_t { kNone, kFalse, kTrue, kInt, kFloat, kBytes, kStr, kFirstPythonCodec = 16 };
-
-template <typename Operation>
-auto without_gil(Operation &&operation) {
-    const nb::gil_scoped_release released;
-    return operation();
-}
 
 void translate(const std::exception_ptr &pointer, void *) {
     try {
@@ -75,143 +61,69 @@ std::int64_t deadline_of(nb::handle timeout) {
 }
 
 /// Threads other than the main one stay detached to the end, also while the interpreter goes away under them.
-managed::Interrupt interrupt() {
-    if (!on_main_thread()) return {};
-    return {signal_pending, nullptr, kSignalSlice};
+managed::Patience patience_of(nb::handle timeout) {
+    managed::Patience patience{deadline_of(timeout), {}};
+    if (on_main_thread()) patience.interrupt = {signal_pending, nullptr, kSignalSlice};
+    return patience;
 }
 
-void expect_object(const nb::object &object) {
-    if (!object.is_valid()) throw nb::python_error();
-}
-
-/// A value as bytes, which stay valid as long as this does.
-class Encoded {
-  public:
-    Encoded(nb::handle key, nb::handle value, nb::handle encode) {
-        PyObject *const v = value.ptr();
-        if (v == Py_None)
-            set(kNone, nullptr, 0);
-        else if (v == Py_True || v == Py_False)
-            set(v == Py_True ? kTrue : kFalse, nullptr, 0);
-        else if (PyBytes_CheckExact(v))
-            set(kBytes, PyBytes_AS_STRING(v), PyBytes_GET_SIZE(v));
-        else if (!(PyUnicode_CheckExact(v) && set_str(v)) && !(PyLong_CheckExact(v) && set_int(v)) &&
-                 !(PyFloat_CheckExact(v) && set_float(v)))
-            set_other(key, value, encode);
+/// The str of a key or topic in shared memory.
+nb::object stored_str(std::string_view utf8) {
+    try {
+        return str_of(utf8);
+    } catch (nb::python_error &error) {
+        if (!error.matches(PyExc_UnicodeDecodeError)) throw;
     }
-    ~Encoded() {
-        for (Py_buffer &buffer : buffers_)
-            if (buffer.obj) PyBuffer_Release(&buffer);
-    }
-    Encoded(const Encoded &) = delete;
-    Encoded &operator=(const Encoded &) = delete;
-
-    std::uint8_t codec = kNone;
-    std::span<const std::byte> head, body;
-
-  private:
-    void set(std::uint8_t codec_, const void *data, Py_ssize_t size) {
-        codec = codec_;
-        head = {static_cast<const std::byte *>(data), static_cast<std::size_t>(size)};
-    }
-    bool set_str(PyObject *v) {
-        Py_ssize_t size = 0;
-        const char *data = PyUnicode_AsUTF8AndSize(v, &size);
-        if (data)
-            set(kStr, data, size);
-        else
-            PyErr_Clear();  // a lone surrogate: pickle can
-        return data;
-    }
-    bool set_int(PyObject *v) {
-        int overflow = 0;
-        const long long number = PyLong_AsLongLongAndOverflow(v, &overflow);
-        std::memcpy(scratch_, &number, sizeof number);
-        if (!overflow) set(kInt, scratch_, sizeof number);
-        return !overflow;
-    }
-    bool set_float(PyObject *v) {
-        const double number = PyFloat_AS_DOUBLE(v);
-        std::memcpy(scratch_, &number, sizeof number);
-        set(kFloat, scratch_, sizeof number);
-        return true;
-    }
-    void set_other(nb::handle key, nb::handle value, nb::handle encode) {
-        const nb::tuple parts = nb::cast<nb::tuple>(encode(key, value));
-        codec = nb::cast<std::uint8_t>(parts[0]);
-        for (std::size_t i = 0; i < 2; ++i) {
-            // The export keeps the memory in place; nothing keeps the caller from writing to it meanwhile.
-            if (PyObject_GetBuffer(nb::object(parts[i + 1]).ptr(), &buffers_[i], PyBUF_SIMPLE))
-                throw nb::python_error();
-            (i ? body : head) = {static_cast<const std::byte *>(buffers_[i].buf),
-                                 static_cast<std::size_t>(buffers_[i].len)};
-        }
-    }
-
-    Py_buffer buffers_[2] = {};
-    char scratch_[8];
-};
-
-/// Python's memory for a copy of `out`, filled detached if it is large, and then not pinned any more.
-template <typename New, typename Data>
-nb::object copy_out(Fetched &out, New *make, Data *data) {
-    nb::object object = nb::steal(make(nullptr, static_cast<Py_ssize_t>(out.value().size())));
-    expect_object(object);
-    char *const place = data(object.ptr());
-    const auto copy = [&] {
-        if (!out.value().empty()) std::memcpy(place, out.value().data(), out.value().size());
-        out.release();
-    };
-    if (out.is_pinned()) {
-        without_gil(copy);
-    } else {
-        copy();
-    }
-    return object;
-}
-
-nb::object decode_value(nb::handle key, Fetched &out, nb::handle decode) {
-    const std::span<const std::byte> value = out.value();
-    const char *const data = reinterpret_cast<const char *>(value.data());
-    nb::object object;
-    switch (out.codec()) {
-        case kNone:
-            return nb::none();
-        case kFalse:
-            return nb::bool_(false);
-        case kTrue:
-            return nb::bool_(true);
-        case kInt:
-        case kFloat: {
-            if (value.size() != 8) managed::fail_corrupted("a number does not have 8 bytes");
-            long long number = 0;
-            double real = 0;
-            std::memcpy(&number, data, 8);
-            std::memcpy(&real, data, 8);
-            object = nb::steal(out.codec() == kInt ? PyLong_FromLongLong(number) : PyFloat_FromDouble(real));
-            break;
-        }
-        case kStr: {
-            object = nb::steal(PyUnicode_DecodeUTF8(data, static_cast<Py_ssize_t>(value.size()), nullptr));
-            if (out.is_pinned()) without_gil([&] { out.release(); });
-            break;
-        }
-        case kBytes:
-            return copy_out(
-                out, PyBytes_FromStringAndSize, +[](PyObject *o) { return PyBytes_AS_STRING(o); });
-        default: {
-            const std::uint8_t codec = out.codec();
-            const nb::object copy = copy_out(
-                out, PyByteArray_FromStringAndSize, +[](PyObject *o) { return PyByteArray_AS_STRING(o); });
-            return decode(key, codec, copy);
-        }
-    }
-    expect_object(object);
-    return object;
+    managed::fail_corrupted("a name is not UTF-8");
 }
 
 [[noreturn]] void raise_key_error(nb::handle key) {
     PyErr_SetObject(PyExc_KeyError, key.ptr());
+    throw nb::python_error();
+}
+
+/// The arguments of everything that publishes, with what they borrow from.
+struct EntryArguments {
+    EntryArguments(nb::handle key, nb::handle ttl, long priority, nb::handle topic_name)
+        : text(key, "a key"), topic(topic_name) {
+        if (priority < 0 || priority > 63) {
+            PyErr_Format(PyExc_ValueError, "priority must be 0 to 63, not %ld", priority);
+            throw nb::python_error();
+        }
+        request.key = text;
+        request.priority = static_cast<std::uint8_t>(priority);
+        request.topic = topic;
+        const std::int64_t lifetime = ttl_ns(ttl);
+        request.lifetime = lifetime == kForever ? 0 : lifetime;
+    }
+    Utf8 text;
+    TopicName topic;
+    managed::EntryRequest request;
+};
+
+template <typename Operation>
+Outcome detached(Operation &&operation) {
+    const Outcome outcome = without_gil(operation);
+    if (outcome == Outcome::Interrupted && PyErr_Occurred()) throw nb::python_error();
+    return outcome;
+}
+
+template <typename Operation>
+Outcome run(Operation &&operation) {
+    const Outcome outcome = operation(Mode::Try);
+    return outcome == Outcome::Busy ? detached([&] { return operation(Mode::Wait); }) : outcome;
+}
+
+/// Has the error of a full store name the key.
+template <typename Operation>
+Outcome named(nb::handle key, Operation &&operation) {
+    try {
+        return operation();
+    } catch (const managed::Error &error) {
+        if (error.kind() != managed::ErrorKind::Full) throw;
+        const nb::object type = nb::module_::import_("offgil.errors").attr("StoreFull");
+        PyErr_Format(type.ptr(), "key %R: %s", key.ptr(), error.what());
+    }
     throw nb::python_error();
 }
 
@@ -220,149 +132,293 @@ class ManagedStore {
   public:
     ManagedStore(std::shared_ptr<managed::Process> process, bool creator, nb::object encode,
                  nb::object decode)
-        : store_(std::move(process), creator), encode_(std::move(encode)), decode_(std::move(decode)) {}
+        : store(std::move(process), creator), encode_(std::move(encode)), decode_(std::move(decode)) {}
 
-    bool put(nb::handle key, nb::handle value, long priority, nb::handle topic, bool if_absent) {
-        if (priority < 0 || priority > 63) {
-            PyErr_Format(PyExc_ValueError, "priority must be 0 to 63, not %ld", priority);
-            throw nb::python_error();
-        }
+    bool put(nb::handle key, nb::handle value, nb::handle ttl, long priority, nb::handle topic,
+             bool if_absent, nb::handle timeout) {
+        EntryArguments arguments(key, ttl, priority, topic);
+        arguments.request.if_absent = if_absent;
+        const managed::Patience patience = patience_of(timeout);
+        return publish(key, arguments, Encoded(key, value, encode_), patience) == Outcome::Done;
+    }
+
+    void put_exception(nb::handle key, nb::handle encoded, nb::handle ttl, long priority, nb::handle topic,
+                       nb::handle timeout) {
+        EntryArguments arguments(key, ttl, priority, topic);
+        arguments.request.kind = managed::Kind::Exception;
+        const managed::Patience patience = patience_of(timeout);
+        publish(key, arguments, Encoded(encoded), patience);
+    }
+
+    nb::object reserve(nb::handle key, std::uint64_t nbytes, nb::handle timeout) {
         const Utf8 text(key, "a key");
-        const TopicName name(topic);
-        const Encoded encoded(key, value, encode_);
-        const managed::PutRequest request{
-            text, encoded.codec, encoded.head, encoded.body, static_cast<std::uint8_t>(priority),
-            name, if_absent};
-        return run([&](Mode mode) { return store_.put(request, mode); }) == Outcome::Done;
+        const managed::Patience patience = patience_of(timeout);
+        managed::HeldPointer held;
+        named(key, [&] { return detached([&] { return store.reserve(text, nbytes, held, patience); }); });
+        return held_memory(std::move(held));
+    }
+
+    /// False if something still looks at the memory.
+    bool commit(HeldMemory &memory, nb::handle key, nb::handle ttl, long priority, nb::handle topic,
+                nb::handle timeout) {
+        if (memory.exports.load(std::memory_order_relaxed)) return false;
+        EntryArguments arguments(key, ttl, priority, topic);
+        arguments.request.codec = kBytes;
+        const managed::Patience patience = patience_of(timeout);
+        named(key, [&] {
+            return detached([&] { return store.commit(arguments.request, *memory.held, patience); });
+        });
+        return true;
     }
 
     nb::object get(nb::handle key) {
         const Utf8 text(key, "a key");
         Fetched out;
-        if (run([&](Mode mode) { return store_.get(text, false, out, mode); }) == Outcome::Absent)
+        if (run([&](Mode mode) { return store.get(text, false, out, mode); }) == Outcome::Absent)
             raise_key_error(key);
-        return decode_value(key, out, decode_);
+        return deliver(key, out, true);
     }
 
     /// `missing` if there is nothing until the end of `timeout`.
-    nb::object wait(nb::handle key, bool consume, nb::handle timeout, nb::handle missing) {
+    nb::object wait(nb::handle key, bool consume, nb::handle timeout, nb::handle missing, bool raises) {
         const Utf8 text(key, "a key");
-        const std::int64_t deadline = deadline_of(timeout);
+        const managed::Patience patience = patience_of(timeout);
         Fetched out;
-        Outcome outcome = store_.get(text, consume, out, Mode::Try);
-        if (outcome == Outcome::Busy || (outcome == Outcome::Absent && deadline))
-            outcome = detached([&] { return store_.wait(text, consume, out, deadline, interrupt()); });
-        return outcome == Outcome::Done ? decode_value(key, out, decode_) : nb::borrow(missing);
+        Outcome outcome = store.get(text, consume, out, Mode::Try);
+        if (outcome == Outcome::Busy || (outcome == Outcome::Absent && patience.deadline))
+            outcome = detached([&] { return store.wait(text, consume, out, patience); });
+        return outcome == Outcome::Done ? deliver(key, out, raises) : nb::borrow(missing);
     }
 
     nb::object take(nb::handle topic, nb::handle timeout, nb::handle missing) {
         const TopicName name(topic);
-        const std::int64_t deadline = deadline_of(timeout);
+        const managed::Patience patience = patience_of(timeout);
         Fetched out;
         std::string text;
-        Outcome outcome = store_.take(name, text, out, Mode::Try);
-        if (outcome == Outcome::Busy || (outcome == Outcome::Absent && deadline))
-            outcome = detached([&] { return store_.take_wait(name, text, out, deadline, interrupt()); });
+        Outcome outcome = store.take(name, text, out, Mode::Try);
+        if (outcome == Outcome::Busy || (outcome == Outcome::Absent && patience.deadline))
+            outcome = detached([&] { return store.take_wait(name, text, out, patience); });
         if (outcome != Outcome::Done) return nb::borrow(missing);
-        const nb::object key = str_of(text);
-        return nb::make_tuple(key, decode_value(key, out, decode_));
+        const nb::object key = stored_str(text);
+        return nb::make_tuple(key, deliver(key, out, false));
+    }
+
+    /// The codec and the memory of a value.
+    nb::object view(nb::handle key) {
+        const Utf8 text(key, "a key");
+        Fetched out;
+        const auto get = [&](Mode mode) { return store.get(text, false, out, mode, true); };
+        if (run(get) == Outcome::Absent) raise_key_error(key);
+        if (out.kind() == managed::Kind::Exception) deliver(key, out, true);
+        const std::uint8_t codec = out.codec();
+        const nb::object memory = out.is_pinned()
+                                      ? memory_view(out.keep())
+                                      : nb::steal(PyMemoryView_FromObject(nb::bytes("", 0).ptr()));
+        return nb::make_tuple(codec, memory);
     }
 
     void remove(nb::handle key) {
         const Utf8 text(key, "a key");
-        if (run([&](Mode mode) { return store_.remove(text, mode); }) == Outcome::Absent)
-            raise_key_error(key);
+        if (run([&](Mode mode) { return store.remove(text, mode); }) == Outcome::Absent) raise_key_error(key);
     }
 
     bool contains(nb::handle key) {
         const Utf8 text(key, "a key");
-        return run([&](Mode mode) { return store_.contains(text, mode); }) == Outcome::Done;
+        return run([&](Mode mode) { return store.contains(text, mode); }) == Outcome::Done;
     }
 
     nb::list keys() {
-        const std::vector<std::string> found = without_gil([&] { return store_.keys(); });
+        const std::vector<std::string> found = without_gil([&] { return store.keys(); });
         nb::list list;
-        for (const std::string &key : found) list.append(str_of(key));
+        for (const std::string &key : found) list.append(stored_str(key));
         return list;
     }
 
-    void clear() {
-        without_gil([&] { store_.clear(); });
+    nb::list snapshot() {
+        const std::vector<managed::EntryReport> reports = without_gil([&] { return store.snapshot(); });
+        nb::list list;
+        for (const managed::EntryReport &report : reports) {
+            const bool exception = report.kind == managed::Kind::Exception;
+            list.append(nb::make_tuple(
+                stored_str(report.key), report.building, exception, report.codec, report.length,
+                report.priority, report.topic ? stored_str(*report.topic) : nb::none(),
+                static_cast<double>(report.age) * 1e-9,
+                report.lifetime ? nb::object(nb::float_(static_cast<double>(report.lifetime) * 1e-9))
+                                : nb::none(),
+                report.producer, report.pins));
+        }
+        return list;
     }
-    void close() {
-        without_gil([&] { store_.close(); });
+
+    nb::list processes() {
+        const std::vector<std::uint32_t> pids = without_gil([&] { return store.processes(); });
+        nb::list list;
+        for (const std::uint32_t pid : pids) list.append(pid);
+        return list;
     }
-    std::uint64_t size() { return store_.size(); }
-    bool closed() const { return store_.closed(); }
-    managed::Stats stats() const { return store_.stats(); }
-    int fileno() const { return store_.fd(); }
+
+    std::uint64_t size() {
+        return without_gil([&] { return store.size(); });
+    }
+
+    managed::Store store;
 
   private:
-    template <typename Operation>
-    static Outcome detached(Operation &&operation) {
-        const Outcome outcome = without_gil(operation);
-        if (outcome == Outcome::Interrupted) throw nb::python_error();
-        return outcome;
-    }
-    template <typename Operation>
-    static Outcome run(Operation &&operation) {
-        const Outcome outcome = operation(Mode::Try);
-        return outcome == Outcome::Busy ? detached([&] { return operation(Mode::Wait); }) : outcome;
+    Outcome publish(nb::handle key, const EntryArguments &arguments, const Encoded &encoded,
+                    const managed::Patience &patience) {
+        managed::EntryRequest request = arguments.request;
+        request.codec = encoded.codec;
+        return named(key, [&] {
+            return run([&](Mode mode) { return store.put(request, encoded.parts(), mode, patience); });
+        });
     }
 
-    managed::Store store_;
+    /// The value; an exception is raised, or is the value.
+    nb::object deliver(nb::handle key, Fetched &out, bool raises) {
+        const bool exception = out.kind() == managed::Kind::Exception;
+        nb::object value = decode_value(key, out, decode_);
+        if (exception && !PyExceptionInstance_Check(value.ptr()))
+            managed::fail_corrupted("what is marked as an exception is none");
+        if (!exception || !raises) return value;
+        PyErr_SetObject(reinterpret_cast<PyObject *>(Py_TYPE(value.ptr())), value.ptr());
+        throw nb::python_error();
+    }
+
     nb::object encode_, decode_;
 };
+
+/// A Watch and the store that it needs.
+class ManagedWatch {
+  public:
+    explicit ManagedWatch(nb::object store)
+        : store_(std::move(store)), watch_(nb::cast<ManagedStore &>(store_).store) {}
+
+    void add(nb::handle key) {
+        std::string text(std::string_view(Utf8(key, "a key")));
+        without_gil([&] { watch_.add(std::move(text)); });
+    }
+    void discard(nb::handle key) {
+        const std::string text(std::string_view(Utf8(key, "a key")));
+        without_gil([&] { watch_.discard(text); });
+    }
+    /// The keys that have arrived; none if the time is over, None after stop().
+    nb::object next(nb::handle timeout) {
+        const managed::Patience patience = patience_of(timeout);
+        std::vector<std::string> arrived;
+        if (detached([&] { return watch_.next(arrived, patience); }) == Outcome::Interrupted)
+            return nb::none();
+        nb::list list;
+        for (const std::string &key : arrived) list.append(stored_str(key));
+        return list;
+    }
+    void stop() {
+        without_gil([&] { watch_.stop(); });
+    }
+    std::size_t pending() {
+        return without_gil([&] { return watch_.pending(); });
+    }
+
+  private:
+    nb::object store_;
+    managed::Watch watch_;
+};
+
+ManagedStore *make_store(std::uint64_t max_bytes, std::uint32_t max_entries, std::uint32_t on_full,
+                         int named_fd, nb::object encode, nb::object decode) {
+    auto process = without_gil([&] {
+        return managed::Process::create(max_bytes, max_entries, static_cast<managed::Policy>(on_full),
+                                        named_fd);
+    });
+    return new ManagedStore(std::move(process), named_fd < 0, std::move(encode), std::move(decode));
+}
+
+ManagedStore *attach_store(int fd, nb::object encode, nb::object decode) {
+    auto process = without_gil([&] { return managed::Process::attach(fd); });
+    return new ManagedStore(std::move(process), false, std::move(encode), std::move(decode));
+}
+
+void bind_stats(nb::module_ &m) {
+    using managed::Stats;
+    nb::class_<Stats>(m, "ManagedStats", "Counters of a managed-dict store.")
+        .def_ro("entries", &Stats::entries)
+        .def_ro("bytes_used", &Stats::bytes_used)
+        .def_ro("bytes_limit", &Stats::bytes_limit)
+        .def_ro("puts", &Stats::puts)
+        .def_ro("takes", &Stats::takes)
+        .def_ro("waiters", &Stats::waiters)
+        .def_ro("entries_limit", &Stats::entries_limit)
+        .def_ro("blocked", &Stats::blocked)
+        .def_ro("expired", &Stats::expired)
+        .def_ro("evicted", &Stats::evicted)
+        .def_ro("processes", &Stats::processes)
+        .def_ro("repairs", &Stats::repairs);
+}
+
+void bind_watch(nb::module_ &m) {
+    nb::class_<ManagedWatch>(m, "ManagedWatch",
+                             "One sleep for many keys; use ManagedDictStore.as_completed instead.")
+        .def(nb::init<nb::object>(), "store"_a, nb::sig("def __init__(self, store: ManagedStore) -> None"))
+        .def("add", &ManagedWatch::add, "key"_a.none(), nb::sig("def add(self, key: str) -> None"))
+        .def("discard", &ManagedWatch::discard, "key"_a.none(),
+             nb::sig("def discard(self, key: str) -> None"))
+        .def("next", &ManagedWatch::next, "timeout"_a.none(),
+             nb::sig("def next(self, timeout: float | None) -> list[str] | None"))
+        .def("stop", &ManagedWatch::stop)
+        .def("__len__", &ManagedWatch::pending);
+}
 
 }  // namespace
 
 void bind_managed_store(nb::module_ &m) {
     nb::register_exception_translator(translate);
-    nb::class_<managed::Stats>(m, "ManagedStats", "Counters of a managed-dict store.")
-        .def_ro("entries", &managed::Stats::entries)
-        .def_ro("bytes_used", &managed::Stats::bytes_used)
-        .def_ro("bytes_limit", &managed::Stats::bytes_limit)
-        .def_ro("puts", &managed::Stats::puts)
-        .def_ro("takes", &managed::Stats::takes)
-        .def_ro("waiters", &managed::Stats::waiters)
-        .def_ro("repairs", &managed::Stats::repairs);
+    bind_held(m);
+    bind_stats(m);
     nb::class_<ManagedStore>(m, "ManagedStore",
                              "A table in shared memory; use offgil.store.ManagedDictStore instead.")
-        .def_static(
-            "create",
-            [](std::uint64_t max_bytes, std::uint32_t max_entries, nb::object encode, nb::object decode) {
-                auto process = without_gil([&] { return managed::Process::create(max_bytes, max_entries); });
-                return new ManagedStore(std::move(process), true, std::move(encode), std::move(decode));
-            },
-            "max_bytes"_a, "max_entries"_a, "encode"_a, "decode"_a, nb::rv_policy::take_ownership)
-        .def_static(
-            "attach",
-            [](int fd, nb::object encode, nb::object decode) {
-                auto process = without_gil([&] { return managed::Process::attach(fd); });
-                return new ManagedStore(std::move(process), false, std::move(encode), std::move(decode));
-            },
-            "fd"_a, "encode"_a, "decode"_a, nb::rv_policy::take_ownership)
-        .def("put", &ManagedStore::put, "key"_a.none(), "value"_a.none(), "priority"_a, "topic"_a.none(),
-             "if_absent"_a,
-             nb::sig("def put(self, key: str, value: typing.Any, priority: int, topic: str | None, "
-                     "if_absent: bool) -> bool"))
+        .def_static("create", make_store, "max_bytes"_a, "max_entries"_a, "on_full"_a, "named_fd"_a,
+                    "encode"_a, "decode"_a, nb::rv_policy::take_ownership)
+        .def_static("attach", attach_store, "fd"_a, "encode"_a, "decode"_a, nb::rv_policy::take_ownership)
+        .def("put", &ManagedStore::put, "key"_a.none(), "value"_a.none(), "ttl"_a.none(), "priority"_a,
+             "topic"_a.none(), "if_absent"_a, "timeout"_a.none(),
+             nb::sig("def put(self, key: str, value: typing.Any, ttl: float | None, priority: int, "
+                     "topic: str | None, if_absent: bool, timeout: float | None) -> bool"))
+        .def(
+            "put_exception", &ManagedStore::put_exception, "key"_a.none(), "encoded"_a, "ttl"_a.none(),
+            "priority"_a, "topic"_a.none(), "timeout"_a.none(),
+            nb::sig(
+                "def put_exception(self, key: str, encoded: tuple[int, list[typing.Any]], ttl: float | None, "
+                "priority: int, topic: str | None, timeout: float | None) -> None"))
+        .def("reserve", &ManagedStore::reserve, "key"_a.none(), "nbytes"_a, "timeout"_a.none(),
+             nb::sig("def reserve(self, key: str, nbytes: int, timeout: float | None) -> HeldMemory"))
+        .def("commit", &ManagedStore::commit, "memory"_a, "key"_a.none(), "ttl"_a.none(), "priority"_a,
+             "topic"_a.none(), "timeout"_a.none(),
+             nb::sig("def commit(self, memory: HeldMemory, key: str, ttl: float | None, priority: int, "
+                     "topic: str | None, timeout: float | None) -> bool"))
         .def("get", &ManagedStore::get, "key"_a.none(), nb::sig("def get(self, key: str) -> typing.Any"))
         .def("wait", &ManagedStore::wait, "key"_a.none(), "consume"_a, "timeout"_a.none(), "missing"_a.none(),
-             nb::sig("def wait(self, key: str, consume: bool, timeout: float | None, missing: typing.Any) "
-                     "-> typing.Any"))
+             "raises"_a,
+             nb::sig("def wait(self, key: str, consume: bool, timeout: float | None, missing: typing.Any, "
+                     "raises: bool) -> typing.Any"))
         .def("take", &ManagedStore::take, "topic"_a.none(), "timeout"_a.none(), "missing"_a.none(),
              nb::sig("def take(self, topic: str | None, timeout: float | None, missing: None) "
                      "-> tuple[str, typing.Any] | None"))
+        .def("view", &ManagedStore::view, "key"_a.none(),
+             nb::sig("def view(self, key: str) -> tuple[int, memoryview]"))
         .def("remove", &ManagedStore::remove, "key"_a.none(), nb::sig("def remove(self, key: str) -> None"))
         .def("contains", &ManagedStore::contains, "key"_a.none(),
              nb::sig("def contains(self, key: str) -> bool"))
         .def("keys", &ManagedStore::keys, nb::sig("def keys(self) -> list[str]"))
-        .def("clear", &ManagedStore::clear)
-        .def("close", &ManagedStore::close)
-        .def("stats", &ManagedStore::stats)
-        .def("fileno", &ManagedStore::fileno)
+        .def("snapshot", &ManagedStore::snapshot,
+             nb::sig("def snapshot(self) -> list[tuple[typing.Any, ...]]"))
+        .def("processes", &ManagedStore::processes, nb::sig("def processes(self) -> list[int]"))
+        .def("clear", [](ManagedStore &self) { without_gil([&] { self.store.clear(); }); })
+        .def("close", [](ManagedStore &self) { without_gil([&] { self.store.close(); }); })
+        .def("shut_down", [](ManagedStore &self) { without_gil([&] { self.store.shut_down(); }); })
+        .def("stats", [](const ManagedStore &self) { return self.store.stats(); })
+        .def("fileno", [](const ManagedStore &self) { return self.store.fd(); })
         .def("__len__", &ManagedStore::size)
-        .def_prop_ro("closed", &ManagedStore::closed);
+        .def_prop_ro("closed", [](const ManagedStore &self) { return self.store.closed(); });
+    bind_watch(m);
 }
 
 }  // namespace offgil::binding

@@ -14,8 +14,9 @@ namespace managed_test {
 using namespace offgil::store::managed;
 
 inline std::shared_ptr<Segment> make_segment(std::uint64_t max_bytes = 64 << 20,
-                                             std::uint32_t max_entries = 1 << 14) {
-    return Segment::create(max_bytes, max_entries);
+                                             std::uint32_t max_entries = 1 << 14,
+                                             Policy policy = Policy::Raise) {
+    return Segment::create(max_bytes, max_entries, policy);
 }
 
 /// A handle in a logical process of its own.
@@ -25,8 +26,8 @@ inline std::unique_ptr<Store> join(const std::shared_ptr<Segment> &segment, bool
 
 inline Outcome put(Store &store, std::string_view key, std::string_view value, std::uint8_t priority = 0,
                    std::optional<std::string_view> topic = {}, bool if_absent = false) {
-    return store.put(
-        {key, 1, {}, std::as_bytes(std::span(value.data(), value.size())), priority, topic, if_absent});
+    const std::span<const std::byte> part = std::as_bytes(std::span(value));
+    return store.put({key, 1, Kind::Value, priority, topic, 0, if_absent}, {&part, 1});
 }
 
 inline std::string text(const Fetched &fetched) {

@@ -58,7 +58,7 @@ TEST_CASE("managed stress: everything against everything, no value torn, no memo
                             torn += !is_stamped(text(out));
                         break;
                     case 4:
-                        if (store->wait(key, true, out, monotonic_ns() + 50'000) == Outcome::Done)
+                        if (store->wait(key, true, out, {monotonic_ns() + 50'000}) == Outcome::Done)
                             torn += !is_stamped(text(out));
                         break;
                     default:
@@ -99,7 +99,7 @@ TEST_CASE("managed stress: each entry is taken exactly once, and a producer's en
         Fetched out;
         std::string key;
         while (left.load() > 0) {
-            if (store->take_wait("jobs", key, out, in_ms(50)) != Outcome::Done) continue;
+            if (store->take_wait("jobs", key, out, {in_ms(50)}) != Outcome::Done) continue;
             --left;
             taken[thread - producers].push_back(key);
         }
@@ -129,7 +129,7 @@ TEST_CASE("managed stress: no wake-up is lost between two that hand a token back
             Fetched out;
             if (thread) put(*store, theirs, stamped(i, 100));
             // A lost wake-up is found at the end of a slice of 10 s, after the deadline.
-            if (store->wait(mine, true, out, in_ms(9'000), {nullptr, nullptr, 10'000'000'000}) !=
+            if (store->wait(mine, true, out, {in_ms(9'000), {nullptr, nullptr, 10'000'000'000}}) !=
                 Outcome::Done)
                 ++timeouts;
             if (!thread) put(*store, theirs, stamped(i, 100));
@@ -161,7 +161,7 @@ TEST_CASE("managed stress: no wake-up is lost with several takers") {
         std::string key;
         try {
             for (;;) {
-                if (store->take_wait({}, key, out, in_ms(9'000), {nullptr, nullptr, 10'000'000'000}) ==
+                if (store->take_wait({}, key, out, {in_ms(9'000), {nullptr, nullptr, 10'000'000'000}}) ==
                     Outcome::Done)
                     --left;
                 else
@@ -189,9 +189,9 @@ TEST_CASE("managed stress: close wakes every waiter of every process") {
         std::string key;
         try {
             if (thread % 2)
-                store->wait("never", false, out, kNoDeadline, {nullptr, nullptr, 60'000'000'000});
+                store->wait("never", false, out, {kNoDeadline, {nullptr, nullptr, 60'000'000'000}});
             else
-                store->take_wait("never", key, out, kNoDeadline, {nullptr, nullptr, 60'000'000'000});
+                store->take_wait("never", key, out, {kNoDeadline, {nullptr, nullptr, 60'000'000'000}});
         } catch (const Error &error) {
             closed += error.kind() == ErrorKind::Closed;
         }
@@ -206,6 +206,6 @@ TEST_CASE("managed stress: an interrupt ends a wait after its slice") {
     int calls = 0;
     const Interrupt interrupt{[](void *context) { return ++*static_cast<int *>(context) == 3; }, &calls,
                               5'000'000};
-    CHECK(store->wait("never", false, out, kNoDeadline, interrupt) == Outcome::Interrupted);
+    CHECK(store->wait("never", false, out, {kNoDeadline, interrupt}) == Outcome::Interrupted);
     CHECK(calls == 3);
 }

@@ -26,11 +26,11 @@ Value boxed(int n) {
 }
 
 bool forever(Parker &parker) noexcept {
-    return parker.park_until(Parker::never);
+    return parker.park_until(kNever);
 }
 
 bool briefly(Parker &parker) noexcept {
-    return parker.park_until(Parker::Clock::now() + 50us);
+    return parker.park_until(Clock::now() + 50us);
 }
 
 bool not_at_all(Parker &) noexcept {

@@ -24,12 +24,11 @@ Value boxed(int n) {
 }
 
 auto no_longer_than(std::chrono::milliseconds limit) {
-    return
-        [until = Parker::Clock::now() + limit](Parker &parker) noexcept { return parker.park_until(until); };
+    return [until = Clock::now() + limit](Parker &parker) noexcept { return parker.park_until(until); };
 }
 
 auto forever() {
-    return [](Parker &parker) noexcept { return parker.park_until(Parker::never); };
+    return [](Parker &parker) noexcept { return parker.park_until(kNever); };
 }
 
 void put(Table &table, std::string_view key, int n, unsigned priority = 0,
@@ -182,24 +181,23 @@ TEST_CASE("close wakes every waiter, drops the entries and refuses what follows"
     Table table;
     const Value held = boxed(1);
     REQUIRE(table.put("held", held, {}) == Status::ok);
-    std::vector<std::thread> threads;
     std::atomic<int> closed{0};
-    threads.emplace_back([&] {
+    std::thread reader([&] {
         Value value;
         if (table.wait("k", value, forever()) == Status::closed) ++closed;
     });
-    threads.emplace_back([&] {
+    std::thread remover([&] {
         EntryPtr<Value> entry;
         if (table.wait_remove("k", entry, forever()) == Status::closed) ++closed;
     });
-    threads.emplace_back([&] {
+    std::thread taker([&] {
         EntryPtr<Value> entry;
         if (table.wait_take("jobs", entry, forever()) == Status::closed) ++closed;
     });
     until_parked(table, 3);
     table.close();
     table.close();
-    for (std::thread &thread : threads) thread.join();
+    for (std::thread *thread : {&reader, &remover, &taker}) thread->join();
     CHECK(closed == 3);
     CHECK(held.use_count() == 1);
     Value value;

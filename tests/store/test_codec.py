@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offgil.errors import CodecError, StoreCorrupted
-from offgil.store.codec import decode, encode
+from offgil.errors import CodecError, RemoteError, StoreCorrupted, StoreFull
+from offgil.store.codec import ARRAY, EXCEPTION, INT, JSON, Codec
 
 if sys.platform != "linux":
     pytest.skip("the managed-dict store needs Linux", allow_module_level=True)
@@ -34,9 +34,20 @@ class Refuses:
         raise RuntimeError("not today")
 
 
+class TwoArguments(Exception):
+    def __init__(self, a: int, b: int) -> None:
+        super().__init__(f"{a} and {b}")
+
+
 @pytest.fixture(scope="module")
 def store() -> Iterator[ManagedDictStore]:
     with ManagedDictStore(max_bytes=16 << 20) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def careful() -> Iterator[ManagedDictStore]:
+    with ManagedDictStore(max_bytes=16 << 20, pickle=False) as opened:
         yield opened
 
 
@@ -125,13 +136,33 @@ def test_arrays(store: ManagedDictStore, array: np.ndarray[Any, Any]) -> None:
     assert back.dtype == array.dtype
     np.testing.assert_array_equal(back, array)
     assert back.shape == array.shape
-    assert back.flags.writeable
     if array.flags.fnc:
         assert back.flags.f_contiguous
-    # A copy: changing it changes nothing that others read.
-    if back.size:
-        back.reshape(-1)[:] = back.reshape(-1)[0]
-    np.testing.assert_array_equal(store["k"], array)
+    # Small and large, by itself and by pickle: never written to.
+    if not array.dtype.hasobject:
+        assert not back.flags.writeable
+        with pytest.raises(ValueError, match="read-only"):
+            back[...] = back
+
+
+def test_arrays_lie_in_the_store() -> None:
+    store = ManagedDictStore(max_bytes=32 << 20)
+    large = np.arange(1_000_000, dtype="f4")
+    store["k"] = {"a": large, "b": [large[::-1]], "c": large.astype("i8")}
+    assert store.stats().bytes_used > large.nbytes * 4
+    back = store["k"]
+    np.testing.assert_array_equal(back["a"], large)
+    np.testing.assert_array_equal(back["b"][0], large[::-1])
+    assert [entry.pins for entry in store.snapshot()] == [1]
+    # What looks at them keeps them, and nothing else does.
+    del store["k"]
+    kept = back["c"][500_000:]
+    del back
+    with pytest.raises(StoreFull):
+        store["more"] = bytes(20 << 20)
+    assert kept[0] == 500_000
+    del kept
+    store["more"] = bytes(20 << 20)
 
 
 def test_numpy_is_not_imported_for_other_values() -> None:
@@ -151,13 +182,100 @@ assert "numpy" not in sys.modules
 @pytest.mark.parametrize("value", [lambda: None, Refuses()], ids=["function", "refuses"])
 def test_what_cannot_be_pickled_says_whose_and_why(value: object) -> None:
     with pytest.raises(CodecError, match=rf"'the key'.*{type(value).__qualname__}") as caught:
-        encode("the key", value)
+        Codec(pickle=True).encode("the key", value)
     assert caught.value.__cause__ is not None
 
 
 def test_what_cannot_be_read() -> None:
-    codec, head, body = encode("k", [1])
+    codec, [body] = Codec(pickle=True).encode("k", [1])
     with pytest.raises(CodecError, match=r"'k'.*unpickled"):
-        decode("k", codec, bytearray(bytes(head)[:-3] + bytes(body)))
+        Codec(pickle=True).decode("k", codec, body[:-3])
+    with pytest.raises(CodecError, match=r"'k'.*pickle=True"):
+        Codec(pickle=False).decode("k", codec, body)
     with pytest.raises(StoreCorrupted, match="unknown codec 200"):
-        decode("k", 200, bytearray())
+        Codec(pickle=True).decode("k", 200, b"")
+
+
+@pytest.mark.parametrize("codec", [ARRAY, JSON, EXCEPTION])
+@pytest.mark.parametrize("data", [b"", b"\xff" * 70, b"\x03\0\0\0|O C", b"\x02\0\0\0{}", b"null"])
+def test_damaged_bytes(codec: int, data: bytes) -> None:
+    if (codec, data) == (JSON, b"null"):
+        assert Codec(pickle=False).decode("k", codec, data) is None
+        return
+    with pytest.raises(StoreCorrupted, match="'k'"):
+        Codec(pickle=False).decode("k", codec, data)
+
+
+# --- without pickle ---
+
+json_leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters())
+json_values = st.recursive(json_leaves, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner))
+
+
+@settings(deadline=None)
+@given(st.lists(json_values) | st.dictionaries(st.text(), json_values))
+def test_plain_structures_without_pickle(careful: ManagedDictStore, value: Any) -> None:
+    back = there_and_back(careful, value)
+    assert back == value
+    assert type(back) is type(value)
+
+
+@pytest.mark.parametrize("value", [(1,), {1: 2}, [(1,)], {"a": b"b"}, {1, 2}, Decimal(1), [1 << 20000], "\ud800"])
+def test_without_pickle_nothing_changes_on_the_way(careful: ManagedDictStore, value: object) -> None:
+    with pytest.raises(CodecError, match=r"'k'.*pickle=True"):
+        careful["k"] = value
+
+
+def test_a_pickle_is_not_read_where_pickle_is_off(careful: ManagedDictStore) -> None:
+    careful._table.put_exception("k", (18, [b"cos\nsystem\n(S'false'\ntR."]), None, 0, None, None)
+    with pytest.raises(CodecError, match="pickle=True"):
+        careful["k"]
+
+
+def test_arrays_and_large_numbers_need_no_pickle(careful: ManagedDictStore) -> None:
+    np.testing.assert_array_equal(there_and_back(careful, ARRAYS["c"]), ARRAYS["c"])
+    assert there_and_back(careful, 1 << 30000) == 1 << 30000
+    assert INT == 16  # the number on record
+
+
+# --- exceptions ---
+
+
+def raised(exc: BaseException) -> BaseException:
+    try:
+        raise exc
+    except BaseException as caught:
+        return caught
+
+
+@pytest.mark.parametrize("kind", ["store", "careful"])
+def test_exceptions_of_everyone_come_back(kind: str, request: pytest.FixtureRequest) -> None:
+    there: ManagedDictStore = request.getfixturevalue(kind)
+    there.put_exception("k", raised(ValueError("no", 7)))
+    for _ in range(2):
+        with pytest.raises(ValueError, match="no") as caught:
+            there["k"]
+        assert caught.value.args == ("no", 7)
+        [note] = caught.value.__notes__
+        assert "in raised" in note  # where it was raised first
+    there.put_exception("k", StoreFull("no room"))
+    with pytest.raises(StoreFull, match="no room"):
+        there.wait("k")
+
+
+def test_exceptions_that_cannot_be_made_anew(store: ManagedDictStore, careful: ManagedDictStore) -> None:
+    # Its pickle calls TwoArguments("1 and 2").
+    store.put_exception("k", TwoArguments(1, 2))
+    with pytest.raises(RemoteError, match=r"TwoArguments: 1 and 2"):
+        store["k"]
+    careful.put_exception("k", TwoArguments(1, 2))
+    with pytest.raises(RemoteError, match=r"TwoArguments: 1 and 2"):
+        careful["k"]
+    careful.put_exception("k", ValueError(b"bytes", Decimal(1)))
+    with pytest.raises(RemoteError, match=r"builtins\.ValueError"):
+        careful["k"]
+    careful.put_exception("k", SystemExit(3))
+    with pytest.raises(RemoteError, match="SystemExit: 3"):
+        careful["k"]
+    with pytest.raises(TypeError, match="exception object"):
+        store.put_exception("k", ValueError)  # type: ignore[arg-type]

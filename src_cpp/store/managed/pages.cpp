@@ -11,22 +11,34 @@ constexpr std::uint32_t kNotFound = 0xffffffff;
 }  // namespace
 
 Room PageRuns::allocate(PageEntry entry, Mode mode, std::uint32_t &first) const {
-    LockMutex lock(segment_.header().page_lock, mode, [this] { rebuild(); });
+    Header &header = segment_.header();
+    LockMutex lock(segment_, header.page_lock, mode, [this] { rebuild(); });
     if (!lock.held()) return Room::Busy;
     first = find(entry.pages);
     if (first == kNotFound) return Room::Full;
+    // Pages are used from the front, so one mark tells which of them have memory.
+    const std::uint32_t end = first + entry.pages;
+    if (end > header.backed_pages) {
+        const std::uint32_t fresh = std::max(first, header.backed_pages);
+        if (!segment_.back_pages(fresh, end - fresh)) return Room::Full;
+        header.backed_pages = end;
+    }
     mark(first, entry.pages, true);
+    OFFGIL_FAULT();
     segment_.page_map(first).store(entry.pack(), std::memory_order_release);
-    std::uint32_t &hint = segment_.header().page_hint;
-    if (first == hint) hint = first + entry.pages;
+    OFFGIL_FAULT();
+    if (first == header.page_hint) header.page_hint = end;
     return Room::Done;
 }
 
 void PageRuns::release(std::uint32_t first) const {
     // Waits also for an attached caller: the holder only flips bits.
-    LockMutex lock(segment_.header().page_lock, Mode::Wait, [this] { rebuild(); });
+    LockMutex lock(segment_, segment_.header().page_lock, Mode::Wait, [this] { rebuild(); });
     const PageEntry entry = PageEntry::unpack(segment_.page_map(first).load(std::memory_order_relaxed));
+    if (entry.kind == PageKind::None || entry.pages == 0) fail_corrupted("free pages are freed again");
+    OFFGIL_FAULT();
     segment_.page_map(first).store(0, std::memory_order_release);
+    OFFGIL_FAULT();
     mark(first, entry.pages, false);
     std::uint32_t &hint = segment_.header().page_hint;
     hint = std::min(hint, first);
@@ -34,6 +46,7 @@ void PageRuns::release(std::uint32_t first) const {
 
 std::uint32_t PageRuns::find(std::uint32_t count) const {
     const std::uint32_t pages = segment_.layout().pages;
+    if (count == 0 || count > pages) return kNotFound;
     std::uint32_t run = 0;
     for (std::uint32_t page = segment_.header().page_hint; page < pages;) {
         const std::uint64_t bits = segment_.page_bits(page / 64);
@@ -55,10 +68,12 @@ std::uint32_t PageRuns::find(std::uint32_t count) const {
 void PageRuns::mark(std::uint32_t first, std::uint32_t count, bool used) const {
     if (count > segment_.layout().pages - first)
         fail_corrupted("a run of pages is longer than the data area");
-    for (std::uint32_t page = first; page < first + count; ++page) {
-        std::uint64_t &bits = segment_.page_bits(page / 64);
-        const std::uint64_t bit = std::uint64_t{1} << (page % 64);
-        bits = used ? bits | bit : bits & ~bit;
+    for (const std::uint32_t end = first + count; first < end;) {
+        const std::uint32_t here = std::min(end - first, 64 - first % 64);
+        const std::uint64_t ones = ~std::uint64_t{0} >> (64 - here) << (first % 64);
+        std::uint64_t &bits = segment_.page_bits(first / 64);
+        bits = used ? bits | ones : bits & ~ones;
+        first += here;
     }
 }
 
@@ -73,6 +88,7 @@ void PageRuns::rebuild() const {
             continue;
         }
         if (entry.pages == 0) fail_corrupted("a run of pages is empty");
+        OFFGIL_FAULT();
         mark(page, entry.pages, true);
         page += entry.pages;
     }

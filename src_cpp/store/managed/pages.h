@@ -10,7 +10,12 @@
 
 namespace offgil::store::managed {
 
-enum class Room { Done, Full, Busy };
+enum class Room {
+    Done,
+    Full,     ///< no memory, or no record
+    Crowded,  ///< as many entries as there may be
+    Busy,     ///< Mode::Try would have had to wait
+};
 
 class PageRuns {
   public:

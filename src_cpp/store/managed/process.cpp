@@ -2,8 +2,6 @@
 
 #include <fcntl.h>
 #include <pthread.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -45,8 +43,8 @@ bool lock_byte(int fd, std::uint32_t slot, short type) {
     return fcntl(fd, F_OFD_SETLK, &range) == 0;
 }
 
-std::size_t readers_bytes(const Segment &segment) {
-    return std::size_t{4} * segment.layout().records;
+std::uint32_t pid_of_this() {
+    return static_cast<std::uint32_t>(getpid());
 }
 
 std::shared_ptr<Process> share(std::shared_ptr<Process> process) {
@@ -59,9 +57,11 @@ std::shared_ptr<Process> share(std::shared_ptr<Process> process) {
 /// The caller holds the byte lock of `slot`, so nobody else reaps or takes it.
 void reap(const Segment &segment, std::uint32_t slot) {
     forget_waiters(segment, slot);
+    OFFGIL_FAULT();
     for (std::uint32_t i = 0; i < segment.layout().shards; ++i) {
         const LockMutex lock = lock_shard(segment, i, Mode::Wait);
         ShardTable(segment, i).forget(slot);
+        OFFGIL_FAULT();
     }
     segment.process(slot).used.store(0);
 }
@@ -70,15 +70,24 @@ void reap(const Segment &segment, std::uint32_t slot) {
 
 struct ForkHandlers {
     ForkHandlers() { pthread_atfork(prepare, parent, child); }
-    static void prepare() { private_mutex().lock(); }
-    static void parent() { private_mutex().unlock(); }
+    static void prepare() {
+        private_mutex().lock();
+        for (const Known &known : processes()) known.process->prepare_fork();
+    }
+    static void parent() {
+        for (const Known &known : processes()) {
+            Process &process = *known.process;
+            // If the fork failed, this drops the byte lock, and the slot counts as that of a dead process.
+            if (process.child_.fd >= 0) close(process.child_.fd);
+            process.child_ = {};
+            process.pins_mutex_.unlock();
+        }
+        private_mutex().unlock();
+    }
     static void child() {
         for (const Known &known : processes()) {
-            if (known.process->fd_ >= 0) close(known.process->fd_);
-            known.process->fd_ = -1;
-            known.process->slot_ = -1;
-            // The parent's readers are not here, and their bits are the parent's.
-            madvise(known.process->readers_, readers_bytes(*known.process->segment_), MADV_DONTNEED);
+            known.process->after_fork_in_child();
+            known.process->pins_mutex_.unlock();
         }
         private_mutex().unlock();
     }
@@ -86,10 +95,6 @@ struct ForkHandlers {
 
 Process::Process(std::shared_ptr<Segment> segment) : segment_(std::move(segment)) {
     static const ForkHandlers handlers;
-    void *memory = mmap(nullptr, readers_bytes(*segment_), PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (memory == MAP_FAILED) throw std::bad_alloc();
-    readers_ = static_cast<std::uint32_t *>(memory);
     const std::lock_guard lock(private_mutex());
     processes().push_back({this, {}});
 }
@@ -97,31 +102,130 @@ Process::Process(std::shared_ptr<Segment> segment) : segment_(std::move(segment)
 Process::~Process() {
     const std::lock_guard lock(private_mutex());
     std::erase_if(processes(), [this](const Known &known) { return known.process == this; });
-    // No call is running, so nothing is pinned, being built or waited for: the slot is clean.
+    // No call is running, so nothing is being copied or waited for.  Held memory that could not be let go is
+    // left to the reaper, by leaving the slot in use.
     const int slot = slot_.load();
-    if (slot >= 0) segment_->process(static_cast<std::uint32_t>(slot)).used.store(0);
+    if (slot >= 0 && !has_dropped()) segment_->process(static_cast<std::uint32_t>(slot)).used.store(0);
     if (fd_ >= 0) close(fd_);
-    munmap(readers_, readers_bytes(*segment_));
+    for (Held *held = dropped_.load(); held;) {
+        const std::unique_ptr<Held> owned(held);
+        held = held->next_;
+    }
 }
 
+// --- fork -----------------------------------------------------------------------------------------
+
+void Process::prepare_fork() {
+    // A place is taken without the mutex, since that may lock shards; so look again afterwards.
+    for (bool tried = false;; tried = true) {
+        pins_mutex_.lock();
+        if (pins_.empty() || !joined() || tried) break;
+        pins_mutex_.unlock();
+        try {
+            child_ = take_place();
+        } catch (const Error &) {
+            continue;  // The child cannot use the store either, and will say so.
+        }
+    }
+    if (child_.slot < 0) return;
+    const auto slot = static_cast<std::uint32_t>(child_.slot);
+    // Without the shards' locks: our own pins keep all of these records in place.
+    for (const auto &[record, pins] : pins_)
+        if (pins.held) segment_->record(record).pins[slot / 64].fetch_or(std::uint64_t{1} << (slot % 64));
+}
+
+void Process::after_fork_in_child() {
+    if (fd_ >= 0) close(fd_);
+    fd_ = child_.fd;
+    slot_ = child_.slot;
+    child_ = {};
+    if (slot_ >= 0) segment_->process(static_cast<std::uint32_t>(slot_.load())).pid.store(pid_of_this());
+    ++generation_;
+    // The threads that copied are not here.
+    std::erase_if(pins_, [this](const auto &pinned) { return slot_ < 0 || !pinned.second.held; });
+    for (auto &[record, pins] : pins_) pins.copiers = 0;
+}
+
+// --- what this process holds ----------------------------------------------------------------------
+
 void Process::pin(const ShardTable &shard, std::uint32_t record) {
-    if (readers_[record]++ == 0) shard.pin(record, slot());
+    const std::uint32_t own = slot();
+    const std::lock_guard lock(pins_mutex_);
+    Pins &pins = pins_[record];
+    if (pins.copiers++ + pins.held == 0) shard.pin(record, own);
 }
 
 void Process::unpin(const ShardTable &shard, std::uint32_t record) {
-    if (--readers_[record] == 0) shard.unpin(record, slot());
+    {
+        const std::lock_guard lock(pins_mutex_);
+        const auto found = pins_.find(record);
+        if (found == pins_.end() || --found->second.copiers + found->second.held) return;
+        pins_.erase(found);
+    }
+    shard.unpin(record, slot());
 }
 
-std::shared_ptr<Process> Process::create(std::uint64_t max_bytes, std::uint32_t max_entries) {
-    return share(std::make_shared<Process>(Segment::create(max_bytes, max_entries)));
+void Process::keep(std::uint32_t record) {
+    const std::lock_guard lock(pins_mutex_);
+    Pins &pins = pins_[record];
+    --pins.copiers;
+    ++pins.held;
+}
+
+void Process::unpin_held(const ShardTable &shard, std::uint32_t record) {
+    {
+        const std::lock_guard lock(pins_mutex_);
+        const auto found = pins_.find(record);
+        // Not there: a child of fork for which there was no slot.
+        if (found == pins_.end() || found->second.copiers + --found->second.held) return;
+        pins_.erase(found);
+    }
+    shard.unpin(record, slot());
+}
+
+bool Process::let_go(const Held &held, Mode mode) {
+    // What is being written belongs to the process that began it.
+    if (held.use_ == Held::Use::Writing && held.generation_ != generation()) return true;
+    try {
+        const ShardTable shard(*segment_, held.shard_);
+        const LockMutex lock = lock_shard(*segment_, held.shard_, mode);
+        if (!lock.held()) return false;
+        if (held.use_ == Held::Use::Writing)
+            shard.abandon(held.record_);
+        else
+            unpin_held(shard, held.record_);
+    } catch (const std::exception &) {
+        // Damaged; whoever works with the store next will be told.
+    }
+    return true;
+}
+
+void Process::let_go_later(std::unique_ptr<Held> held) {
+    Held *const node = held.release();
+    node->next_ = dropped_.load(std::memory_order_relaxed);
+    while (!dropped_.compare_exchange_weak(node->next_, node, std::memory_order_release)) continue;
+}
+
+void Process::let_go_dropped() {
+    for (Held *held = dropped_.exchange(nullptr, std::memory_order_acquire); held;) {
+        const std::unique_ptr<Held> owned(held);
+        held = held->next_;
+        let_go(*owned, Mode::Wait);
+    }
+}
+
+// --- coming and going -----------------------------------------------------------------------------
+
+std::shared_ptr<Process> Process::create(std::uint64_t max_bytes, std::uint32_t max_entries, Policy policy,
+                                         int named_fd) {
+    return share(std::make_shared<Process>(Segment::create(max_bytes, max_entries, policy, named_fd)));
 }
 
 std::shared_ptr<Process> Process::attach(int fd) {
-    struct stat info {};
-    if (fstat(fd, &info) == 0) {
+    {
         const std::lock_guard lock(private_mutex());
         for (const Known &known : processes()) {
-            if (known.process->segment_->inode() != info.st_ino) continue;
+            if (!known.process->segment_->is(fd)) continue;
             if (std::shared_ptr<Process> process = known.shared.lock()) {
                 close(fd);
                 return process;
@@ -139,6 +243,13 @@ std::uint32_t Process::slot() {
 std::uint32_t Process::join() {
     const std::lock_guard lock(private_mutex());
     if (const int slot = slot_.load(); slot >= 0) return static_cast<std::uint32_t>(slot);
+    const Place place = take_place();
+    fd_ = place.fd;
+    slot_.store(place.slot, std::memory_order_release);
+    return static_cast<std::uint32_t>(place.slot);
+}
+
+Process::Place Process::take_place() const {
     // A description of our own: one that came through fork() or a message shares its locks
     // with another process.
     const std::string path = "/proc/self/fd/" + std::to_string(segment_->fd());
@@ -146,19 +257,20 @@ std::uint32_t Process::join() {
     if (fd < 0)
         throw Error(ErrorKind::Unavailable, "cannot open " + path + " (" + std::strerror(errno) +
                                                 "); a managed store needs /proc and the user that made it");
-    for (std::uint32_t i = 0; i < kProcesses; ++i) {
-        if (!lock_byte(fd, i, F_WRLCK)) continue;
-        ProcessSlot &slot = segment_->process(i);
-        try {
+    try {
+        for (std::uint32_t i = 0; i < kProcesses; ++i) {
+            if (!lock_byte(fd, i, F_WRLCK)) continue;
+            ProcessSlot &slot = segment_->process(i);
             if (slot.used.load()) reap(*segment_, i);
-        } catch (...) {
-            close(fd);
-            throw;
+            slot.pid.store(pid_of_this());
+            slot.pid_namespace.store(pid_namespace());
+            slot.used.store(1);
+            OFFGIL_FAULT();
+            return {fd, static_cast<int>(i)};
         }
-        slot.used.store(1);
-        fd_ = fd;
-        slot_.store(static_cast<int>(i), std::memory_order_release);
-        return i;
+    } catch (...) {
+        close(fd);
+        throw;
     }
     close(fd);
     throw Error(ErrorKind::Unavailable,

@@ -1,5 +1,6 @@
 // What puts a shard right after a process died: holding its lock, reading from it, or writing to it.
 #include <algorithm>
+#include <deque>
 #include <iterator>
 #include <vector>
 
@@ -9,11 +10,25 @@
 namespace offgil::store::managed {
 
 LockMutex lock_shard(const Segment &segment, std::uint32_t shard, Mode mode) {
-    return LockMutex(segment.shard(shard).lock, mode, [&segment, shard] {
+    return LockMutex(segment, segment.shard(shard).lock, mode, [&segment, shard] {
         ShardTable(segment, shard).rebuild();
         // The dead owner may have published and not yet notified.
         notify_all(segment, kProcesses);
     });
+}
+
+void recount(const Segment &segment) {
+    // With all shards locked nothing is on its way in or out.
+    std::deque<LockMutex> locks;
+    std::uint32_t entries = 0;
+    for (std::uint32_t i = 0; i < segment.layout().shards; ++i) {
+        locks.emplace_back(segment, segment.shard(i).lock, Mode::Wait,
+                           [&] { ShardTable(segment, i).rebuild(); });
+        entries += segment.shard(i).entries.load(std::memory_order_relaxed);
+    }
+    segment.header().entries.store(entries, std::memory_order_relaxed);
+    OFFGIL_FAULT();
+    segment.header().recount.store(0);
 }
 
 void ShardTable::rebuild() const {
@@ -24,7 +39,13 @@ void ShardTable::rebuild() const {
             if (i == 0 || segment_.topic(i).ready.load(std::memory_order_acquire)) visit(i);
     };
     each_topic([this](std::uint32_t topic) { segment_.topic_list(topic, index_).levels = 0; });
+    OFFGIL_FAULT();
     shard_.free_record = 0;
+    shard_.by_use = shard_.expiring = {};
+    shard_.expiring_count = shard_.sweep_left = 0;
+    shard_.sweep_earliest = 0;
+    shard_.earliest.store(0, std::memory_order_relaxed);
+    shard_.oldest.store(0, std::memory_order_relaxed);
     shard_.entries.store(0, std::memory_order_relaxed);
     shard_.bytes.store(0, std::memory_order_relaxed);
 
@@ -40,26 +61,35 @@ void ShardTable::rebuild() const {
     std::sort(live.begin(), live.end(), [this](std::uint32_t a, std::uint32_t b) {
         return segment_.record(a).sequence < segment_.record(b).sequence;
     });
+    OFFGIL_FAULT();
     // Memory first: a value that was about to be replaced is freed below.
     rebuild_memory();
+    OFFGIL_FAULT();
+    // In the order of publication, which is what topics need.  Who was read since then is forgotten.
     for (const std::uint32_t i : live) {
         const Record &record = segment_.record(i);
         const std::uint32_t older = find(record.hash, key(record));
         chain(i);
-        enqueue(i);
+        enlist(i);
+        OFFGIL_FAULT();
         shard_.entries.fetch_add(1, std::memory_order_relaxed);
         shard_.bytes.fetch_add(record.length, std::memory_order_relaxed);
         if (older) retire(older);
     }
     // Ranks last, one store each: a taker never sees a topic empty that is not.
     each_topic([this](std::uint32_t topic) { update_rank(topic); });
+    OFFGIL_FAULT();
+    shard_.version.fetch_add(1);
+    segment_.header().recount.store(1);
     segment_.header().repairs.fetch_add(1, std::memory_order_relaxed);
 }
 
 void ShardTable::rebuild_memory() const {
     std::vector<std::uint32_t> used;
     each_record([&](std::uint32_t, Record &record) {
-        if (word_of(record).state != State::Free && record.units) used.push_back(record.units);
+        if (word_of(record).state == State::Free || !record.units) return;
+        check(record);
+        used.push_back(record.units);
     });
     std::sort(used.begin(), used.end());
     if (std::adjacent_find(used.begin(), used.end()) != used.end())
@@ -72,7 +102,7 @@ void ShardTable::rebuild_memory() const {
         const PageEntry entry = PageEntry::unpack(segment_.page_map(page).load(std::memory_order_acquire));
         if (entry.kind == PageKind::None || entry.shard != index_) continue;
         const std::uint32_t start = segment_.units_of_page(page);
-        const std::uint32_t end = start + static_cast<std::uint32_t>(kPage / kUnit);
+        const std::uint32_t end = start + kUnitsOfPage;
         const auto begin = std::lower_bound(next, used.end(), start);
         next = std::lower_bound(begin, used.end(), end);
         if (begin == next) {
@@ -81,6 +111,7 @@ void ShardTable::rebuild_memory() const {
         }
         if (entry.kind == PageKind::Run) continue;
         if (entry.size_class >= kClasses) fail_corrupted("a page has no size class");
+        OFFGIL_FAULT();
         segment_.page_used(page) = static_cast<std::uint32_t>(next - begin);
         const std::uint32_t size = class_units(entry.size_class);
         auto taken = begin;
@@ -102,6 +133,7 @@ void ShardTable::forget(std::uint32_t process) const {
         else if (record.pins[process / 64].load(std::memory_order_relaxed) >> (process % 64) & 1)
             unpin(i, process);
     });
+    OFFGIL_FAULT();
     for (const std::uint32_t i : building) abandon(i);
 }
 

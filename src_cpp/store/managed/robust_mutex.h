@@ -12,16 +12,26 @@
 // while a third thread has barged in, the mark stays clear: no unlock ever wakes the other sleepers (the
 // kernel makes up for it only if the lock is free at that moment).  Hit within 100 random kills, so nobody
 // sleeps longer than a slice: after it the sleeper tries again, which sets the mark.
+//
+// === Damage ===
+//
+// What an exception leaves half changed is treated like what a dead owner left: the next locker repairs it,
+// and if it cannot, nobody works on damaged state.  A mutex is itself memory that may be damaged: one that
+// is not of the kind that init_mutex() made would make the C library abort, and one that names an owner that
+// is nobody would be waited for for ever.
 #pragma once
 
 #include <pthread.h>
 
 #include <cerrno>
+#include <exception>
 #include <new>
 
 #include "store/managed/error.h"
+#include "store/managed/fault.h"
 #include "store/managed/futex.h"
 #include "store/managed/layout.h"
+#include "store/managed/segment.h"
 
 namespace offgil::store::managed {
 
@@ -29,57 +39,49 @@ namespace offgil::store::managed {
 /// and detaches to wait.
 enum class Mode { Wait, Try };
 
-inline void init_mutex(Mutex &mutex) {
-    pthread_mutexattr_t attributes;
-    pthread_mutexattr_init(&attributes);
-    pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
-    // An enumerator in glibc, not a macro: an #ifdef around it would silently drop it.
-    pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
-    const int error = pthread_mutex_init(&mutex.native, &attributes);
-    pthread_mutexattr_destroy(&attributes);
-    if (error) throw std::bad_alloc();
-}
+void init_mutex(Mutex &mutex);
 
-inline int lock_in_slices(pthread_mutex_t &mutex) {
-#ifdef __SANITIZE_THREAD__
-    // GCC 12's sanitizer does not know clocklock; nobody is killed under it.
-    return pthread_mutex_lock(&mutex);
-#endif
-    constexpr std::int64_t slice_ns = 20'000'000;
-    for (;;) {
-        const std::int64_t until = monotonic_ns() + slice_ns;
-        const timespec deadline{until / 1'000'000'000, until % 1'000'000'000};
-        const int error = pthread_mutex_clocklock(&mutex, CLOCK_MONOTONIC, &deadline);
-        if (error != ETIMEDOUT) return error;
-    }
-}
+/// Tells the namespaces of pids apart; 0 if the system does not say.
+std::uint64_t pid_namespace();
+
+/// pthread_mutex_trylock; EINVAL if the mutex is none of ours.
+int try_mutex(Mutex &mutex);
+/// Sleeps for the mutex; returns what pthread_mutex_lock would.  Throws Error(Corrupted) if its owner is no
+/// thread of an attached process.
+int wait_mutex(const Segment &segment, Mutex &mutex);
 
 /// Holds a Mutex; `held()` is false if Mode::Try found it taken.
 class LockMutex {
   public:
     template <typename Repair>
-    LockMutex(Mutex &mutex, Mode mode, Repair &&repair) : mutex_(mutex) {
-        int error = pthread_mutex_trylock(&mutex.native);
+    LockMutex(const Segment &segment, Mutex &mutex, Mode mode, Repair &&repair)
+        : mutex_(mutex), exceptions_(std::uncaught_exceptions()) {
+        int error = try_mutex(mutex);
         if (error == EBUSY) {
             if (mode == Mode::Try) return;
-            error = lock_in_slices(mutex.native);
+            error = wait_mutex(segment, mutex);
         }
-        if (error == EOWNERDEAD) {
+        if (error && error != EOWNERDEAD) fail_corrupted("a lock cannot be taken");
+        if (error || mutex.damaged.load(std::memory_order_relaxed)) {
+            // Before the owner's death is forgotten: whoever dies in here leaves the mark.
+            mutex.damaged.store(1, std::memory_order_relaxed);
+            OFFGIL_FAULT();
+            if (error) pthread_mutex_consistent(&mutex.native);
             try {
                 repair();
             } catch (...) {
-                // Unlocked without being consistent: every later lock fails, nobody works on damaged state.
                 pthread_mutex_unlock(&mutex.native);
                 throw;
             }
-            pthread_mutex_consistent(&mutex.native);
-        } else if (error) {
-            fail_corrupted("a lock cannot be taken");
+            OFFGIL_FAULT();
+            mutex.damaged.store(0, std::memory_order_relaxed);
         }
         held_ = true;
     }
     ~LockMutex() {
-        if (held_) pthread_mutex_unlock(&mutex_.native);
+        if (!held_) return;
+        if (std::uncaught_exceptions() > exceptions_) mutex_.damaged.store(1, std::memory_order_relaxed);
+        pthread_mutex_unlock(&mutex_.native);
     }
     LockMutex(const LockMutex &) = delete;
     LockMutex &operator=(const LockMutex &) = delete;
@@ -88,6 +90,7 @@ class LockMutex {
 
   private:
     Mutex &mutex_;
+    int exceptions_;
     bool held_ = false;
 };
 

@@ -20,8 +20,10 @@ namespace offgil::store::managed {
 /// holds a reference), so the kernel has no pending robust-list entry that points into the gap.
 class Segment {
   public:
-    /// A fresh anonymous segment.  Throws Error(Unavailable) with the system's reason.
-    static std::shared_ptr<Segment> create(std::uint64_t max_bytes, std::uint32_t max_entries);
+    /// A fresh segment: anonymous memory, or the empty file `named_fd`, which it takes over.  `max_entries`:
+    /// 0 for no bound but memory.  Throws Error(Unavailable) with the system's reason.
+    static std::shared_ptr<Segment> create(std::uint64_t max_bytes, std::uint32_t max_entries,
+                                           Policy policy = Policy::Raise, int named_fd = -1);
     /// Maps and verifies the segment behind `fd`, which it takes over.  Throws Error(Corrupted).
     static std::shared_ptr<Segment> attach(int fd);
     ~Segment();
@@ -29,9 +31,10 @@ class Segment {
     Segment &operator=(const Segment &) = delete;
 
     int fd() const { return fd_; }
-    ino_t inode() const { return inode_; }
+    /// Whether `fd` is this segment's file.
+    bool is(int fd) const;
     const Layout &layout() const { return layout_; }
-    std::uint64_t seed() const { return seed_; }
+    const Config &config() const { return config_; }
     std::uint64_t data_bytes() const { return layout_.total - layout_.at_data; }
 
     Header &header() const { return *at<Header>(0); }
@@ -68,6 +71,7 @@ class Segment {
         return item<WaitSet>(layout_.at_shard_waits, i, layout_.shards);
     }
     WaitSet &topic_waits(std::uint32_t i) const { return item<WaitSet>(layout_.at_topic_waits, i, kTopics); }
+    WaitSet &room_waits() const { return *at<WaitSet>(layout_.at_room_waits); }
     WaiterSlot &waiter(std::uint32_t i) const { return item<WaiterSlot>(layout_.at_waiters, i, kWaiters); }
     Record &record(std::uint32_t i) const { return item<Record>(layout_.at_records, i, layout_.records); }
 
@@ -88,9 +92,25 @@ class Segment {
 
     std::uint32_t hash(std::string_view key) const;
 
+    /// Makes sure that a part of the segment that nobody has touched yet has memory.  A write to a file
+    /// on a full file system is a SIGBUS; this is where it is found out instead.  False if there is none.
+    bool back(std::uint64_t offset, std::uint64_t bytes) const;
+    bool back_group(std::uint32_t group) const {
+        return back(layout_.at_records + sizeof(Record) * kGroupRecords * std::uint64_t{group},
+                    sizeof(Record) * kGroupRecords);
+    }
+    bool back_pages(std::uint32_t first, std::uint32_t count) const {
+        return back(layout_.at_data + kPage * first, kPage * count);
+    }
+    bool back_topic(std::uint32_t topic) const {
+        return back(layout_.at_ranks + 8 * kMaxShards * std::uint64_t{topic}, 8 * kMaxShards) &&
+               back(layout_.at_topic_lists + sizeof(TopicList) * layout_.shards * std::uint64_t{topic},
+                    sizeof(TopicList) * layout_.shards);
+    }
+
   private:
-    Segment(int fd, ino_t inode, std::byte *base, const Config &config)
-        : fd_(fd), inode_(inode), base_(base), layout_(config), seed_(config.seed) {}
+    Segment(int fd, std::byte *base, const Config &config)
+        : fd_(fd), base_(base), layout_(config), config_(config) {}
 
     template <typename T>
     T *at(std::uint64_t offset) const {
@@ -104,10 +124,9 @@ class Segment {
     }
 
     int fd_;
-    ino_t inode_;
     std::byte *base_;
     Layout layout_;
-    std::uint64_t seed_;
+    Config config_;  ///< as verified; the header's may be damaged since
 };
 
 }  // namespace offgil::store::managed

@@ -2,23 +2,26 @@
 
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstring>
 
+#include "store/managed/futex.h"
 #include "store/managed/topics.h"
 
 namespace offgil::store::managed {
 
 namespace {
 
-void copy_value(std::byte *place, const PutRequest &request) {
-    if (!request.head.empty()) std::memcpy(place, request.head.data(), request.head.size());
-    if (!request.body.empty())
-        std::memcpy(place + request.head.size(), request.body.data(), request.body.size());
+void copy_parts(std::byte *place, Parts parts) {
+    for (const std::span<const std::byte> part : parts) {
+        if (!part.empty()) std::memcpy(place, part.data(), part.size());
+        place += part.size();
+    }
 }
 
-std::uint64_t length_of(const PutRequest &request) {
-    return request.head.size() + request.body.size();
+std::uint64_t length_of(Parts parts) {
+    std::uint64_t length = 0;
+    for (const std::span<const std::byte> part : parts) length += part.size();
+    return length;
 }
 
 }  // namespace
@@ -43,144 +46,135 @@ std::uint32_t Store::checked_hash(std::string_view key) const {
     return segment_.hash(key);
 }
 
-/// Before every operation: open, and with a process slot, which takes system calls to get.
+/// Before every operation: open, and with what takes longer than a lock done.  False if Mode::Try forbids
+/// that.
 bool Store::prepare(Mode mode) {
     check_open();
-    if (mode == Mode::Try && !process_->joined()) return false;
+    const bool uncounted =
+        segment_.config().max_entries && segment_.header().recount.load(std::memory_order_relaxed);
+    if (process_->joined() && !process_->has_dropped() && !uncounted) return true;
+    if (mode == Mode::Try) return false;
     process_->slot();
+    process_->let_go_dropped();
+    if (uncounted) recount(segment_);
     return true;
 }
 
 // --- put ------------------------------------------------------------------------------------------
 
-Outcome Store::put(const PutRequest &request, Mode mode) {
+Publication Store::publication_of(const EntryRequest &request, std::uint32_t topic) const {
+    return {request.codec,    request.kind,
+            request.priority, static_cast<std::uint16_t>(topic),
+            request.lifetime, segment_.process(process_->slot()).pid.load(std::memory_order_relaxed)};
+}
+
+void Store::notify(std::uint32_t hash, std::uint32_t topic) const {
+    OFFGIL_FAULT();
+    notify_key(segment_, segment_.shard_waits(shard_of(hash)), hash);
+    notify_one(segment_, segment_.topic_waits(topic));
+}
+
+/// A put sweeps its own shard; now and then it looks after one of the others, which may see no puts.
+void Store::sweep_another() const {
+    constexpr std::uint32_t puts = 4, entries = 16;
+    thread_local std::uint32_t turn = 0;
+    if (++turn % puts) return;
+    const std::uint32_t index = turn / puts % segment_.layout().shards;
+    const std::int64_t earliest = segment_.shard(index).earliest.load(std::memory_order_relaxed);
+    if (!earliest || earliest > monotonic_ns()) return;
+    const LockMutex lock = lock_shard(segment_, index, Mode::Try);
+    if (lock.held()) ShardTable(segment_, index).sweep(entries);
+}
+
+Outcome Store::put(const EntryRequest &request, Parts value, Mode mode, const Patience &patience) {
     const std::uint32_t hash = checked_hash(request.key);
     if (!prepare(mode)) return Outcome::Busy;
+    const std::uint64_t length = length_of(value);
+    if (length > kSmallValue) {
+        if (mode == Mode::Try) return Outcome::Busy;
+        if (request.if_absent && contains(request.key) == Outcome::Done) return Outcome::Exists;
+        HeldPointer held;
+        const Outcome outcome = reserve(request.key, length, held, patience);
+        if (outcome != Outcome::Done) return outcome;
+        copy_parts(held->memory().data(), value);
+        return commit(request, *held, patience);
+    }
     const std::uint32_t topic = make_topic(segment_, request.topic, mode);
     if (topic == kNoTopic) return Outcome::Busy;
-    const bool small = length_of(request) <= kSmallValue;
-    if (!small && mode == Mode::Try) return Outcome::Busy;
-    for (bool again = true;; again = false) {
-        Room room = Room::Done;
-        const Outcome outcome =
-            small ? put_small(request, hash, topic, mode, room) : put_large(request, hash, topic, room);
-        if (room == Room::Full) {
-            if (mode == Mode::Try) return Outcome::Busy;
-            if (!again)
-                throw Error(ErrorKind::Full,
-                            "no room for " + std::to_string(length_of(request)) +
-                                " bytes: " + std::to_string(size()) + " results hold " +
-                                std::to_string(stats().bytes_used) + " of " +
-                                std::to_string(segment_.data_bytes()) +
-                                " bytes; remove results, or make a store with larger bounds");
-            make_room();
-            continue;
-        }
-        if (outcome == Outcome::Done) {
-            notify_key(segment_, segment_.shard_waits(hash % segment_.layout().shards), hash);
-            notify_one(segment_, segment_.topic_waits(topic));
-        }
-        return outcome;
+    Outcome outcome = Outcome::Done;
+    const auto attempt = [&] { return put_small(request, value, length, hash, topic, mode, outcome); };
+    if (const Room room = attempt(); room != Room::Done) {
+        if (mode == Mode::Try) return Outcome::Busy;
+        if (!find_room(room, length, shard_of(hash), patience, attempt)) return Outcome::Interrupted;
     }
+    if (outcome == Outcome::Done) notify(hash, topic);
+    sweep_another();
+    return outcome;
 }
 
-Outcome Store::put_small(const PutRequest &request, std::uint32_t hash, std::uint32_t topic, Mode mode,
-                         Room &room) {
-    const std::uint32_t index = hash % segment_.layout().shards;
+Room Store::put_small(const EntryRequest &request, Parts value, std::uint64_t length, std::uint32_t hash,
+                      std::uint32_t topic, Mode mode, Outcome &outcome) {
+    const std::uint32_t index = shard_of(hash);
     const ShardTable shard(segment_, index);
     const LockMutex lock = lock_shard(segment_, index, mode);
-    if (!lock.held()) return Outcome::Busy;
-    const std::uint32_t existing = shard.find(hash, request.key);
-    if (existing && request.if_absent) return Outcome::Exists;
-    std::uint32_t record = 0;
-    room = shard.reserve(hash, request.key, length_of(request), mode, false, 0, record);
-    if (room != Room::Done) return Outcome::Busy;
-    copy_value(shard.value(segment_.record(record)), request);
-    shard.publish(record, existing, request.codec, request.priority, static_cast<std::uint16_t>(topic));
-    return Outcome::Done;
-}
-
-Outcome Store::put_large(const PutRequest &request, std::uint32_t hash, std::uint32_t topic, Room &room) {
-    const std::uint32_t index = hash % segment_.layout().shards;
-    const ShardTable shard(segment_, index);
-    const auto owner = static_cast<std::uint16_t>(process_->slot());
-    std::uint32_t record = 0;
-    std::byte *place = nullptr;
-    {
-        const LockMutex lock = lock_shard(segment_, index, Mode::Wait);
-        if (request.if_absent && shard.find(hash, request.key)) return Outcome::Exists;
-        room = shard.reserve(hash, request.key, length_of(request), Mode::Wait, true, owner, record);
-        if (room != Room::Done) return Outcome::Busy;
-        place = shard.value(segment_.record(record));
-    }
-    copy_value(place, request);
-    const LockMutex lock = lock_shard(segment_, index, Mode::Wait);
+    if (!lock.held()) return Room::Busy;
     const std::uint32_t existing = shard.find(hash, request.key);
     if (existing && request.if_absent) {
-        shard.abandon(record);
-        return Outcome::Exists;
+        outcome = Outcome::Exists;
+        return Room::Done;
     }
-    shard.publish(record, existing, request.codec, request.priority, static_cast<std::uint16_t>(topic));
-    return Outcome::Done;
-}
-
-void Store::make_room() {
-    process_->reap_dead();
-    for (std::uint32_t i = 0; i < segment_.layout().shards; ++i) {
-        const LockMutex lock = lock_shard(segment_, i, Mode::Wait);
-        ShardTable(segment_, i).trim();
-    }
+    std::uint32_t record = 0;
+    Room room = shard.reserve(hash, request.key, length, mode, false, 0, record);
+    if (room != Room::Done) return room;
+    copy_parts(shard.value(segment_.record(record)), value);
+    room = shard.publish(record, existing, publication_of(request, topic));
+    if (room != Room::Done) shard.abandon(record);
+    return room;
 }
 
 // --- get ------------------------------------------------------------------------------------------
 
 void Store::fetch(const ShardTable &shard, std::uint32_t shard_index, std::uint32_t index, bool consume,
-                  Fetched &out) {
+                  bool hold, Fetched &out) {
     const Record &record = segment_.record(index);
-    out.codec_ = word_of(record).codec;
+    shard.check(record);
+    const Word word = word_of(record);
+    out.codec_ = word.codec;
+    out.kind_ = static_cast<Kind>(word.kind);
     out.size_ = record.length;
-    const std::byte *value = shard.value(record);
-    if (out.size_ <= kSmallValue) {
+    std::byte *const value = shard.value(record);
+    if (out.size_ <= kSmallValue && !(hold && out.size_)) {
         if (out.size_) std::memcpy(out.copy_.data(), value, out.size_);
         out.data_ = out.copy_.data();
     } else {
         process_->pin(shard, index);
         out.data_ = value;
-        out.process_ = process_.get();
+        out.process_ = process_;
         out.shard_ = shard_index;
         out.record_ = index;
     }
-    if (!consume) return;
+    if (!consume) return shard.touch(index);
     segment_.shard(shard_index).takes.fetch_add(1, std::memory_order_relaxed);
     shard.retire(index);
 }
 
-void Fetched::release() {
-    if (!process_) return;
-    const Segment &segment = process_->segment();
-    const ShardTable shard(segment, shard_);
-    const LockMutex lock = lock_shard(segment, shard_, Mode::Wait);
-    process_->unpin(shard, record_);
-    process_ = nullptr;
-}
-
-Outcome Store::get(std::string_view key, bool consume, Fetched &out, Mode mode) {
+Outcome Store::get(std::string_view key, bool consume, Fetched &out, Mode mode, bool hold) {
     const std::uint32_t hash = checked_hash(key);
     if (!prepare(mode)) return Outcome::Busy;
-    const std::uint32_t index = hash % segment_.layout().shards;
+    const std::uint32_t index = shard_of(hash);
     const ShardTable shard(segment_, index);
     const LockMutex lock = lock_shard(segment_, index, mode);
     if (!lock.held()) return Outcome::Busy;
     const std::uint32_t record = shard.find(hash, key);
     if (!record) return Outcome::Absent;
-    fetch(shard, index, record, consume, out);
+    fetch(shard, index, record, consume, hold, out);
     return Outcome::Done;
 }
 
 Outcome Store::contains(std::string_view key, Mode mode) {
     const std::uint32_t hash = checked_hash(key);
     if (!prepare(mode)) return Outcome::Busy;
-    const std::uint32_t index = hash % segment_.layout().shards;
+    const std::uint32_t index = shard_of(hash);
     const LockMutex lock = lock_shard(segment_, index, mode);
     if (!lock.held()) return Outcome::Busy;
     return ShardTable(segment_, index).find(hash, key) ? Outcome::Done : Outcome::Absent;
@@ -189,7 +183,7 @@ Outcome Store::contains(std::string_view key, Mode mode) {
 Outcome Store::remove(std::string_view key, Mode mode) {
     const std::uint32_t hash = checked_hash(key);
     if (!prepare(mode)) return Outcome::Busy;
-    const std::uint32_t index = hash % segment_.layout().shards;
+    const std::uint32_t index = shard_of(hash);
     const ShardTable shard(segment_, index);
     const LockMutex lock = lock_shard(segment_, index, mode);
     if (!lock.held()) return Outcome::Busy;
@@ -197,21 +191,6 @@ Outcome Store::remove(std::string_view key, Mode mode) {
     if (!record) return Outcome::Absent;
     shard.retire(record);
     return Outcome::Done;
-}
-
-// --- all of it ------------------------------------------------------------------------------------
-
-std::vector<std::string> Store::keys() {
-    prepare(Mode::Wait);
-    std::vector<std::string> keys;
-    for (std::uint32_t i = 0; i < segment_.layout().shards; ++i) {
-        const ShardTable shard(segment_, i);
-        const LockMutex lock = lock_shard(segment_, i, Mode::Wait);
-        shard.each_record([&](std::uint32_t, const Record &record) {
-            if (word_of(record).state == State::Live) keys.emplace_back(shard.key(record));
-        });
-    }
-    return keys;
 }
 
 void Store::clear() {
@@ -225,34 +204,19 @@ void Store::clear() {
     }
 }
 
-std::uint64_t Store::size() {
-    check_open();
-    return stats().entries;
-}
-
-Stats Store::stats() const {
-    Stats stats{};
-    for (std::uint32_t i = 0; i < segment_.layout().shards; ++i) {
-        const Shard &shard = segment_.shard(i);
-        stats.entries += shard.entries.load(std::memory_order_relaxed);
-        stats.bytes_used += shard.bytes.load(std::memory_order_relaxed);
-        stats.puts += shard.puts.load(std::memory_order_relaxed);
-        stats.takes += shard.takes.load(std::memory_order_relaxed);
-    }
-    stats.bytes_limit = segment_.data_bytes();
-    stats.waiters = count_waiters(segment_);
-    stats.repairs = segment_.header().repairs.load(std::memory_order_relaxed);
-    return stats;
-}
+// --- the end --------------------------------------------------------------------------------------
 
 void Store::close() {
     closed_.store(true);
-    if (creator_pid_ == static_cast<std::uint32_t>(getpid())) {
-        segment_.header().state.store(SegmentState::Closed);
-        notify_all(segment_, kProcesses);
-    } else if (process_->joined()) {
+    if (creator_pid_ == static_cast<std::uint32_t>(getpid()))
+        shut_down();
+    else if (process_->joined())
         notify_all(segment_, process_->slot());
-    }
+}
+
+void Store::shut_down() {
+    segment_.header().state.store(SegmentState::Closed);
+    notify_all(segment_, kProcesses);
 }
 
 }  // namespace offgil::store::managed

@@ -16,28 +16,27 @@
 namespace offgil::store::managed {
 
 template <typename Attempt>
-Outcome Store::wait_for(WaitSet &set, std::uint32_t filter, std::int64_t deadline, const Interrupt &interrupt,
-                        Attempt &&attempt) {
-    Waiter waiter(segment_, process_->spin(), process_->slot());
+Outcome Store::wait_for(WaitSet &set, std::uint32_t filter, const Patience &patience, Attempt &&attempt) {
+    Waiter waiter(segment_, process_->spin(), process_->slot(), 1);
     waiter.join(set, filter);
     for (;;) {
         waiter.rearm();
         const Outcome outcome = attempt();  // throws if the store was closed
         if (outcome == Outcome::Done) return outcome;
         const std::int64_t now = monotonic_ns();
-        if (now >= deadline) return Outcome::Absent;
-        if (!waiter.park(std::min(deadline, now + interrupt.slice_ns)) && interrupt.check &&
+        if (now >= patience.deadline) return Outcome::Absent;
+        const Interrupt &interrupt = patience.interrupt;
+        if (!waiter.park(std::min(patience.deadline, now + interrupt.slice_ns)) && interrupt.check &&
             interrupt.check(interrupt.context))
             return Outcome::Interrupted;
     }
 }
 
-Outcome Store::wait(std::string_view key, bool consume, Fetched &out, std::int64_t deadline,
-                    Interrupt interrupt) {
+Outcome Store::wait(std::string_view key, bool consume, Fetched &out, const Patience &patience) {
     const Outcome outcome = get(key, consume, out);
-    if (outcome != Outcome::Absent || monotonic_ns() >= deadline) return outcome;
+    if (outcome != Outcome::Absent || monotonic_ns() >= patience.deadline) return outcome;
     const std::uint32_t hash = checked_hash(key);
-    return wait_for(segment_.shard_waits(hash % segment_.layout().shards), hash, deadline, interrupt,
+    return wait_for(segment_.shard_waits(shard_of(hash)), hash, patience,
                     [&] { return get(key, consume, out); });
 }
 
@@ -68,9 +67,13 @@ Outcome Store::take_from(std::uint32_t topic, std::string &key, Fetched &out, Mo
         // Somebody else was faster, or something better came to this shard: look again.
         if (segment_.rank(topic, index).load() != rank) continue;
         const std::uint32_t record = shard.first(topic);
-        if (!record) fail_corrupted("a topic's list is empty where its rank says that it is not");
+        // What was first may have expired just now.
+        if (segment_.rank(topic, index).load() != rank) continue;
+        if (!record ||
+            rank_of(word_of(segment_.record(record)).priority, segment_.record(record).sequence) != rank)
+            fail_corrupted("a topic's list does not begin with what its rank says");
         key = shard.key(segment_.record(record));
-        fetch(shard, index, record, true, out);
+        fetch(shard, index, record, true, false, out);
         return Outcome::Done;
     }
 }
@@ -83,12 +86,12 @@ Outcome Store::take(std::optional<std::string_view> name, std::string &key, Fetc
 }
 
 Outcome Store::take_wait(std::optional<std::string_view> name, std::string &key, Fetched &out,
-                         std::int64_t deadline, Interrupt interrupt) {
+                         const Patience &patience) {
     const Outcome outcome = take(name, key, out);
-    if (outcome != Outcome::Absent || monotonic_ns() >= deadline) return outcome;
+    if (outcome != Outcome::Absent || monotonic_ns() >= patience.deadline) return outcome;
     const std::uint32_t topic = make_topic(segment_, name, Mode::Wait);
     WaitSet &set = segment_.topic_waits(topic);
-    const Outcome waited = wait_for(set, 0, deadline, interrupt, [&] {
+    const Outcome waited = wait_for(set, 0, patience, [&] {
         check_open();
         return take_from(topic, key, out, Mode::Wait);
     });

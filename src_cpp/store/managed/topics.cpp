@@ -33,7 +33,7 @@ std::uint32_t find_topic(const Segment &segment, std::optional<std::string_view>
 std::uint32_t make_topic(const Segment &segment, std::optional<std::string_view> name, Mode mode) {
     if (const std::uint32_t found = find_topic(segment, name); found != kNoTopic) return found;
     // Nothing to repair: an entry is not there until it is ready.
-    LockMutex lock(segment.header().topic_lock, mode, [] {});
+    LockMutex lock(segment, segment.header().topic_lock, mode, [] {});
     if (!lock.held()) return kNoTopic;
     const std::uint32_t hash = segment.hash(*name);
     const std::uint32_t i = probe(segment, *name, hash);
@@ -41,10 +41,14 @@ std::uint32_t make_topic(const Segment &segment, std::optional<std::string_view>
         throw Error(ErrorKind::Full,
                     "a managed store keeps 1023 distinct topics, and all are in use; use fewer names");
     Topic &topic = segment.topic(i);
+    if (!segment.back_topic(i))
+        throw Error(ErrorKind::Full,
+                    "no memory for one more topic; remove results or other files of that file system");
     if (topic.ready.load()) return i;
     topic.hash = hash;
     topic.length = static_cast<std::uint32_t>(name->size());
     std::memcpy(topic.name, name->data(), name->size());
+    OFFGIL_FAULT();
     topic.ready.store(1, std::memory_order_release);
     return i;
 }

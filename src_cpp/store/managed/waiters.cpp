@@ -40,6 +40,8 @@ void each_waiter(const Segment &segment, const WaitSet &set, Visit &&visit) {
             if (visit(word * 64 + static_cast<std::uint32_t>(std::countr_zero(bits)))) return;
 }
 
+}  // namespace
+
 /// Counting comes first and last, so that a death in between leaves the count too high, never too low.
 void set_bit(WaitSet &set, std::uint32_t index) {
     set.count.fetch_add(1);
@@ -50,12 +52,19 @@ void clear_bit(WaitSet &set, std::uint32_t index) {
     if (set.bits[index / 64].fetch_and(~bit) & bit) set.count.fetch_sub(1);
 }
 
-}  // namespace
-
 void notify_key(const Segment &segment, const WaitSet &set, std::uint32_t hash) {
     each_waiter(segment, set, [&](std::uint32_t i) {
         WaiterSlot &slot = segment.waiter(i);
-        if (slot.filter.load(std::memory_order_relaxed) == hash) notify(slot);
+        const std::uint64_t mask = slot.mask.load(std::memory_order_relaxed);
+        if (mask ? mask >> (hash >> 26) & 1 : slot.filter.load(std::memory_order_relaxed) == hash)
+            notify(slot);
+        return false;
+    });
+}
+
+void notify_room(const Segment &segment) {
+    each_waiter(segment, segment.room_waits(), [&](std::uint32_t i) {
+        notify(segment.waiter(i));
         return false;
     });
 }
@@ -81,6 +90,7 @@ void forget_waiters(const Segment &segment, std::uint32_t process) {
             clear_bit(segment.shard_waits(shard), i);
         for (std::uint32_t topic = 0; topic < kTopics; ++topic)
             if (topic == 0 || segment.topic(topic).ready.load()) clear_bit(segment.topic_waits(topic), i);
+        clear_bit(segment.room_waits(), i);
         segment.waiter(i).owner.store(0);
     }
 }
@@ -88,8 +98,10 @@ void forget_waiters(const Segment &segment, std::uint32_t process) {
 std::uint32_t count_waiters(const Segment &segment) {
     std::uint32_t count = 0;
     const std::uint32_t high = std::min(segment.header().waiter_high.load(), kWaiters);
-    for (std::uint32_t i = 0; i < high; ++i)
-        count += segment.waiter(i).owner.load(std::memory_order_relaxed) != 0;
+    for (std::uint32_t i = 0; i < high; ++i) {
+        const WaiterSlot &slot = segment.waiter(i);
+        if (slot.owner.load(std::memory_order_relaxed)) count += slot.waits.load(std::memory_order_relaxed);
+    }
     return count;
 }
 
@@ -106,7 +118,7 @@ void SpinBudget::learn(std::int64_t waited) {
               std::memory_order_relaxed);
 }
 
-Waiter::Waiter(const Segment &segment, SpinBudget &spin, std::uint32_t process)
+Waiter::Waiter(const Segment &segment, SpinBudget &spin, std::uint32_t process, std::uint32_t waits)
     : segment_(segment), spin_(spin) {
     for (index_ = 0; index_ < kWaiters; ++index_) {
         std::uint32_t nobody = 0;
@@ -114,13 +126,18 @@ Waiter::Waiter(const Segment &segment, SpinBudget &spin, std::uint32_t process)
         std::atomic<std::uint32_t> &high = segment.header().waiter_high;
         for (std::uint32_t seen = high.load(); seen <= index_;)
             if (high.compare_exchange_weak(seen, index_ + 1)) break;
-        if (segment.waiter(index_).owner.compare_exchange_strong(nobody, process + 1)) return;
+        if (segment.waiter(index_).owner.compare_exchange_strong(nobody, process + 1)) {
+            slot().mask.store(0, std::memory_order_relaxed);
+            slot().waits.store(waits, std::memory_order_relaxed);
+            return;
+        }
     }
     throw Error(ErrorKind::Full,
                 "4096 callers wait already, in all processes together; let some of them go first");
 }
 
 Waiter::~Waiter() {
+    if (!owned()) return;
     if (set_) clear_bit(*set_, index_);
     segment_.waiter(index_).owner.store(0);
 }

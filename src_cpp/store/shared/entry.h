@@ -1,91 +1,113 @@
-// What the shared-state table is made of: entries, and the waiters parked for them.
+// What the shared-state table is made of.
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 
-#include "store/shared/parker.h"
+#include "store/shared/clock.h"
+#include "store/shared/fifo.h"
 #include "store/shared/topics.h"
 
 namespace offgil::store {
 
-/// One result.  The constant members and `value` are set before the entry is published; whoever was handed
-/// the entry after it left the table owns it and needs no lock.  The other members belong to the lock of the
-/// entry's shard.
-template <class V>
-struct Entry {
-    Entry(std::string_view k, std::size_t h, V v, TopicRef<V> t, unsigned p)
-        : name(k), hash(h), value(std::move(v)), topic(std::move(t)), priority(p) {}
+/// What is known of an entry besides its key and value.
+struct EntryInfo {
+    unsigned priority = 0;       ///< below kPriorities
+    std::size_t size = 0;        ///< as it counts against Bounds::bytes
+    Time expires = kNever;       ///< absent from then on
+    std::uint64_t producer = 0;  ///< for people
+    Time created = {};           ///< for people; set by the table
+};
 
-    std::string_view key() const noexcept { return name; }
+/// A key with its hash, which the table leaves to its caller: equal keys have equal hashes, and all 64 bits
+/// count.
+struct Key {
+    Key(std::string_view text, std::size_t h) noexcept : name(text), hash(h) {}
+
+    /// For callers without a hash of their own.
+    template <std::convertible_to<std::string_view> Text>
+    Key(const Text &text) noexcept : name(text), hash(std::hash<std::string_view>{}(name)) {}
+
+    std::string_view name;
+    std::size_t hash;
+};
+
+struct OwnedKey {
+    OwnedKey(const Key &key) : name(key.name), hash(key.hash) {}
+
+    template <std::convertible_to<std::string_view> Text>
+    OwnedKey(const Text &text) : OwnedKey(Key(text)) {}
+
+    Key view() const noexcept { return {name, hash}; }
+
+    std::string name;
+    std::size_t hash;
+};
+
+template <class V>
+struct Entry;
+
+/// What a look-up reads of an entry.
+template <class V>
+struct EntryHead {
+    EntryHead(const Key &key, V v) : name(key.name), hash(key.hash), value(std::move(v)) {}
 
     const std::string name;
     const std::size_t hash;
+    Entry<V> *next_in_bucket = nullptr;
     V value;
-    const TopicRef<V> topic;
-    const unsigned priority;
+};
 
+/// One result.  The constant members, EntryInfo and `value` are set before the entry is published; whoever
+/// was handed the entry after it left the table owns it and needs no lock.  The other members belong to the
+/// lock of the entry's shard.  The head comes first, so that a look-up touches one cache line of it.
+template <class V>
+struct Entry : EntryHead<V>, EntryInfo {
+    Entry(const Key &key, V v, TopicRef<V> t, const EntryInfo &info)
+        : EntryHead<V>(key, std::move(v)), EntryInfo(info), topic(std::move(t)) {}
+
+    bool mortal() const noexcept { return expires != kNever; }
+    bool expired() const noexcept { return mortal() && expires <= Clock::now(); }
+
+    const TopicRef<V> topic;
     std::uint64_t order = 0;  ///< position among all puts of the table
-    Entry *next_in_bucket = nullptr;
-    Entry *older = nullptr;
-    Entry *newer = nullptr;
+    Links<Entry> queue;       ///< among its topic's entries in its shard
+    Links<Entry> recency;     ///< among its shard's entries; only where the least recently used is evicted
+    Time used = {};           ///< the same
+    std::size_t heap_at = 0;  ///< position in its shard's ExpiryHeap, if mortal
 };
 
 template <class V>
 using EntryPtr = std::unique_ptr<Entry<V>>;
 
-/// One waiting call; lives on its stack.
-///
-/// While `linked`, all members belong to the lock of the list it is in (a shard's or a topic's).  Whoever
-/// unlinks it owns it from then on: that is either the waiting call itself, which gave up, or a waker, which
-/// fills in the result and must call parker.wake() as its last touch.
+/// Entries that left the table; destroyed by the destructor, which therefore runs when the lock is gone.
 template <class V>
-struct Waiter {
-    enum class Wants { copy, entry };
-
-    Waiter(std::string_view k, std::size_t h, Wants w) : name(k), hash(h), wants(w) {}
-
-    std::string_view key() const noexcept { return name; }
-
-    const std::string_view name;  ///< empty for a taker
-    const std::size_t hash;
-    const Wants wants;
-
-    bool linked = false;
-    bool closed = false;    ///< result: the table was closed
-    std::optional<V> copy;  ///< result of Wants::copy
-    EntryPtr<V> entry;      ///< result of Wants::entry
-    Parker parker;
-
-    Waiter *next_in_bucket = nullptr;  ///< among a shard's waiters
-    Waiter *older = nullptr;           ///< among a topic's takers
-    Waiter *newer = nullptr;           ///< the same; in a WakeList the next one
-};
-
-/// Waiters to wake when the locks are released: declare it before the lock guard.  Waking is a system call,
-/// and the woken thread would run into a lock that is still held.
-template <class V>
-class WakeList {
+class Drained {
   public:
-    WakeList() = default;
-    WakeList(const WakeList &) = delete;
-    WakeList &operator=(const WakeList &) = delete;
-    ~WakeList() {
-        while (Waiter<V> *waiter = waiters_.oldest()) {
-            waiters_.remove(waiter);
-            waiter->parker.wake();
+    Drained() = default;
+    Drained(const Drained &) = delete;
+    Drained &operator=(const Drained &) = delete;
+    ~Drained() {
+        while (first_) {
+            const EntryPtr<V> entry(first_);
+            first_ = entry->next_in_bucket;
         }
     }
 
-    void add(Waiter<V> *unlinked) noexcept { waiters_.push(unlinked); }
+    bool empty() const noexcept { return !first_; }
+    void add(Entry<V> *unlinked) noexcept {
+        unlinked->next_in_bucket = first_;
+        first_ = unlinked;
+    }
 
   private:
-    Fifo<Waiter<V>> waiters_;
+    Entry<V> *first_ = nullptr;
 };
 
 }  // namespace offgil::store

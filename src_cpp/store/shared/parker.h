@@ -17,6 +17,8 @@
 #include <mutex>
 #endif
 
+#include "store/shared/clock.h"
+
 namespace offgil::store {
 
 /// Lives on the waiting thread's stack.  One thread parks, at most one other wakes; a wake-up that comes
@@ -28,9 +30,6 @@ namespace offgil::store {
 /// std::binary_semaphore, whose timed acquire can miss a wake-up in libstdc++ 12.
 class Parker {
   public:
-    using Clock = std::chrono::steady_clock;
-    static constexpr Clock::time_point never = Clock::time_point::max();
-
     Parker() = default;
     Parker(const Parker &) = delete;
     Parker &operator=(const Parker &) = delete;
@@ -45,7 +44,7 @@ class Parker {
 
     /// True once woken.  False at `deadline`, and earlier if a signal arrived: the caller decides whether to
     /// go on.
-    bool park_until(Clock::time_point deadline) noexcept {
+    bool park_until(Time deadline) noexcept {
         std::uint32_t seen = kIdle;
         if (!word_.compare_exchange_strong(seen, kParked, std::memory_order_acq_rel) && seen == kWoken)
             return true;
@@ -54,7 +53,7 @@ class Parker {
         const timespec until = to_timespec(deadline);
         do {
             const long rc = syscall(SYS_futex, address(), FUTEX_WAIT_BITSET_PRIVATE, kParked,
-                                    deadline == never ? nullptr : &until, nullptr, FUTEX_BITSET_MATCH_ANY);
+                                    deadline == kNever ? nullptr : &until, nullptr, FUTEX_BITSET_MATCH_ANY);
             if (word_.load(std::memory_order_acquire) == kWoken) return true;
             if (rc == -1 && errno == EINTR) return false;
         } while (Clock::now() < deadline);
@@ -64,7 +63,7 @@ class Parker {
   private:
     static constexpr std::uint32_t kIdle = 0, kParked = 1, kWoken = 2;
 
-    static timespec to_timespec(Clock::time_point t) noexcept {
+    static timespec to_timespec(Time t) noexcept {
         using namespace std::chrono;
         const auto whole = time_point_cast<seconds>(t);
         timespec ts{};
@@ -89,10 +88,10 @@ class Parker {
         condition_.notify_one();
     }
 
-    bool park_until(Clock::time_point deadline) noexcept {
+    bool park_until(Time deadline) noexcept {
         std::unique_lock lock(mutex_);
         const auto woken = [this] { return woken_; };
-        if (deadline != never) return condition_.wait_until(lock, deadline, woken);
+        if (deadline != kNever) return condition_.wait_until(lock, deadline, woken);
         condition_.wait(lock, woken);
         return true;
     }

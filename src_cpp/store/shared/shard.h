@@ -8,10 +8,11 @@
 #include <cstdint>
 #include <mutex>
 #include <unordered_map>
-#include <utility>
 
 #include "store/shared/entry.h"
+#include "store/shared/expiry.h"
 #include "store/shared/hash_index.h"
+#include "store/shared/waiter.h"
 
 namespace offgil::store {
 
@@ -22,65 +23,91 @@ inline unsigned shard_index(std::size_t hash) noexcept {
     return static_cast<unsigned>(hash >> 58);
 }
 
-/// Entries that left the table; destroyed by the destructor, which therefore runs when the lock is gone.
-template <class V>
-struct Drained {
-    Entry<V> *first = nullptr;
-    ~Drained() {
-        while (first) {
-            const EntryPtr<V> entry(first);
-            first = entry->next_in_bucket;
-        }
-    }
-};
-
-/// `lock` guards all members; the counters are written under it and read without it.  Every function expects
-/// that the caller holds it.
-template <class V>
-struct alignas(64) Shard {
-    using Queue = PriorityFifo<Entry<V>>;
-
-    std::mutex lock;
-    HashIndex<Entry<V>> entries;  ///< owns them
-    HashIndex<Waiter<V>> waiters;
-    Queue nameless;  ///< the entries without a topic
-    std::unordered_map<const Topic<V> *, Queue> named;
-    std::atomic<std::size_t> size{0};
+/// Counters that the holder of a shard's lock writes and anyone reads.
+struct ShardCounters {
+    std::atomic<std::size_t> entries{0};
     std::atomic<std::uint64_t> puts{0};
     std::atomic<std::uint64_t> takes{0};
+    std::atomic<std::uint64_t> expired{0};
+    std::atomic<std::uint64_t> evicted{0};
 
-    /// Only the holder of the lock writes the counters, so this needs no locked instruction.
+    /// There is one writer at a time, so this needs no locked instruction.
     template <class T>
     static void add(std::atomic<T> &counter, T n) noexcept {
         counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
     }
+};
 
-    /// Publishes the entry.  If it throws, nothing changed.
-    void link(Entry<V> *entry, std::atomic<std::uint64_t> &order) {
+/// `lock` guards all members; the atomics are written under it and read without it.  Every function expects
+/// that the caller holds it.
+template <class V>
+struct alignas(64) Shard {
+    using Queue = PriorityFifo<Entry<V>, &Entry<V>::queue>;
+
+    std::mutex lock;
+    bool tracks_use = false;      ///< constant: whether `recency` is kept
+    HashIndex<Entry<V>> entries;  ///< owns them
+    KeyWaiters<V> waiters;
+    Queue nameless;  ///< the entries without a topic
+    std::unordered_map<const Topic<V> *, Queue> named;
+    ExpiryHeap<Entry<V>> mortal;                 ///< the entries that expire
+    Fifo<Entry<V>, &Entry<V>::recency> recency;  ///< all entries, the least recently used first
+    std::atomic<Time::rep> oldest_use{kNever.time_since_epoch().count()};  ///< of the first of `recency`
+    ShardCounters count;
+
+    /// Makes place for the entry.  If it throws, nothing changed.
+    void prepare(const Entry<V> &entry) {
         entries.reserve_one();
+        if (entry.mortal()) mortal.reserve_one();
+        if (entry.topic.named()) named.try_emplace(&*entry.topic);
+    }
+
+    /// The prepared entry does not come.
+    void unprepare(const Entry<V> &entry) noexcept {
+        if (!entry.topic.named()) return;
+        if (const auto it = named.find(&*entry.topic); it->second.empty()) named.erase(it);
+    }
+
+    /// Publishes the prepared entry, in the place of `old` if there is one, which the caller owns from here
+    /// on.
+    void link(Entry<V> *entry, Entry<V> *old, std::atomic<std::uint64_t> &order) noexcept {
         Topic<V> &topic = *entry->topic;
-        Queue &queue = entry->topic.named() ? named[&topic] : nameless;
-        entries.insert(entry);
+        Queue &queue = entry->topic.named() ? named.find(&topic)->second : nameless;
+        if (old)
+            entries.replace(old, entry);
+        else
+            entries.insert(entry);
         // Drawn under the lock: a put that began after another one returned comes after it in every queue.
         entry->order = order.fetch_add(1, std::memory_order_relaxed);
         queue.push(entry);
-        add<std::size_t>(size, 1);
+        if (entry->mortal()) mortal.push(entry);
+        if (tracks_use) {
+            entry->used = Clock::now();
+            recency.push(entry);
+            note_oldest_use();
+        }
+        if (old)
+            leave_queues(old);
+        else
+            count.add<std::size_t>(count.entries, 1);
         const std::uint64_t bit = std::uint64_t{1} << shard_index(entry->hash);
         if (!(topic.shards.load(std::memory_order_seq_cst) & bit))
             topic.shards.fetch_or(bit, std::memory_order_seq_cst);
     }
 
-    EntryPtr<V> unlink(Entry<V> *entry) noexcept {
+    /// The caller owns the entry from here on.
+    void unlink(Entry<V> *entry) noexcept {
         entries.remove(entry);
-        if (entry->topic.named()) {
-            const auto it = named.find(&*entry->topic);
-            it->second.remove(entry);
-            if (it->second.empty()) named.erase(it);
-        } else {
-            nameless.remove(entry);
-        }
-        add<std::size_t>(size, std::size_t{0} - 1);
-        return EntryPtr<V>(entry);
+        leave_queues(entry);
+        count.add<std::size_t>(count.entries, std::size_t{0} - 1);
+    }
+
+    void touch(Entry<V> *entry) noexcept {
+        if (!tracks_use) return;
+        recency.remove(entry);
+        entry->used = Clock::now();
+        recency.push(entry);
+        note_oldest_use();
     }
 
     Entry<V> *first_of(const TopicRef<V> &topic) noexcept {
@@ -90,17 +117,44 @@ struct alignas(64) Shard {
     }
 
     /// Leaves the bits in Topic::shards set: they are hints.
-    void drain(Drained<V> &out) noexcept {
-        entries.for_each([&](Entry<V> *entry) { entry->next_in_bucket = std::exchange(out.first, entry); });
+    template <class Fn>
+    void drain(Fn &&each) noexcept {
+        entries.for_each(each);
         entries.reset();
         nameless = Queue();
         named.clear();
-        size.store(0, std::memory_order_relaxed);
+        mortal.reset();
+        recency = {};
+        note_oldest_use();
+        count.entries.store(0, std::memory_order_relaxed);
+    }
+
+  private:
+    void leave_queues(Entry<V> *entry) noexcept {
+        if (entry->topic.named()) {
+            const auto it = named.find(&*entry->topic);
+            it->second.remove(entry);
+            if (it->second.empty()) named.erase(it);
+        } else {
+            nameless.remove(entry);
+        }
+        if (entry->mortal()) mortal.remove(entry);
+        if (tracks_use) {
+            recency.remove(entry);
+            note_oldest_use();
+        }
+    }
+
+    void note_oldest_use() noexcept {
+        const Time first = recency.empty() ? kNever : recency.oldest()->used;
+        oldest_use.store(first.time_since_epoch().count(), std::memory_order_relaxed);
     }
 };
 
 template <class V>
 using Shards = std::array<Shard<V>, kShards>;
+
+inline constexpr std::uint64_t kAllShards = ~std::uint64_t{0};
 
 /// Holds the locks of the shards named by a set of bits, taken in ascending order.
 template <class V>

@@ -5,6 +5,7 @@
 // Keys are spread over 64 shards, each with a mutex, an index by key and, for each topic, the entries that
 // take() may hand out.  A put, a get or a pop touches one shard.  The template knows no Python: V is anything
 // that copies and moves without throwing, so the tests run it with plain values under the sanitizers.
+// table_put.h has the way into the table, table_wait.h the waiting, this file the rest.
 //
 // === Waiting ===
 //
@@ -19,7 +20,21 @@
 // How a waiter sleeps is its caller's affair: every waiting call takes a function `sleep(Parker &)`, called
 // with no lock held, which returns when woken or when it gives up (a timeout, a signal).  The call then
 // withdraws and reports `absent`; the caller may call again.  Nothing is consumed by a call that reports
-// `absent`.
+// `absent`.  Who waits without a call of its own (a future, a task, an iterator over many keys) derives from
+// Waiter, and uses watch() and unwatch().
+//
+// === Expiry ===
+//
+// An entry whose time is over is as absent to whoever meets it, and the memory of those that nobody meets is
+// released by later calls: each put, pop and take looks into one shard more, in turn, and drops up to four
+// entries there that the shard's heap has on top.  Calls that must know all (len, keys, a snapshot, a put
+// that finds no room) drop all of them.
+//
+// === Bounds ===
+//
+// Room counts what is in the table, under a lock of its own; a table without bounds pays one branch for it.
+// Room for an entry is taken before it is published, under its shard's lock, and given back after it left and
+// that lock was released: so the count is never below the truth.
 //
 // === Exact order in take() ===
 //
@@ -30,12 +45,13 @@
 //
 // === Locks ===
 //
-// Order: shards in ascending order, then Topic::lock; apart from them the directory of topics, then
+// Order: shards in ascending order, then Topic::lock or Room's; apart from them the directory of topics, then
 // Topic::lock.  No lock is held while a V is destroyed, a TopicRef is dropped, `sleep` runs or a waiter is
 // woken: whatever leaves the table under a lock is moved into an object that was declared before the guard.
 // A V is *copied* under the lock.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <bit>
 #include <cstddef>
@@ -46,10 +62,12 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "store/shared/room.h"
 #include "store/shared/shard.h"
 
 namespace offgil::store {
@@ -58,14 +76,33 @@ enum class Status {
     ok,
     absent,   ///< nothing there; for put: nothing stored
     present,  ///< put with if_absent found a result
+    full,     ///< put found no room, or none before it gave up
     closed,
 };
 
+/// What a put that waits for room hears from its `sleep`.
+enum class Nap { woken, due, gave_up };
+
 struct TableStats {
     std::size_t entries = 0;
+    std::size_t bytes = 0;
     std::uint64_t puts = 0;
     std::uint64_t takes = 0;
+    std::uint64_t expired = 0;
+    std::uint64_t evicted = 0;
     std::size_t waiters = 0;
+    std::size_t blocked = 0;
+};
+
+/// One entry as snapshot() saw it.
+template <class V>
+struct Sighting : EntryInfo {
+    Sighting(const Entry<V> &entry, std::optional<std::string> topic_name)
+        : EntryInfo(entry), key(entry.name), topic(std::move(topic_name)), value(entry.value) {}
+
+    std::string key;
+    std::optional<std::string> topic;
+    V value;
 };
 
 /// Thread-safety: every member may be called from any thread, except the destructor and visit().
@@ -79,124 +116,134 @@ class SharedTable {
         unsigned priority = 0;  ///< below kPriorities
         std::optional<std::string_view> topic = std::nullopt;
         bool if_absent = false;
+        std::size_t size = 0;
+        Time expires = kNever;
+        std::uint64_t producer = 0;
     };
 
-    SharedTable() = default;
+    explicit SharedTable(const Bounds &bounds = {}, bool measured = false) : room_(bounds, measured) {
+        for (Shard<V> &shard : shards_) shard.tracks_use = bounds.on_full == OnFull::evict;
+    }
     SharedTable(const SharedTable &) = delete;
     SharedTable &operator=(const SharedTable &) = delete;
     ~SharedTable() {
         for (Shard<V> &shard : shards_) shard.entries.for_each([](Entry<V> *entry) { delete entry; });
     }
 
-    /// Replaces what is there, as a new entry at the end of its queue, unless `if_absent`.
-    Status put(std::string_view key, V value, const PutOptions &options) {
-        const std::size_t hash = hash_of(key);
-        auto fresh = std::make_unique<Entry<V>>(key, hash, std::move(value), topics_.acquire(options.topic),
-                                                options.priority);
-        EntryPtr<V> replaced;
-        WakeList<V> woken;
-        Shard<V> &shard = shard_of(hash);
-        const std::lock_guard hold(shard.lock);
-        if (closed()) return Status::closed;
-        Entry<V> *old = shard.entries.find(hash, key);
-        if (old && options.if_absent) return Status::present;
-        shard.link(fresh.get(), puts_begun_);  // the last call that may throw
-        if (old) replaced = shard.unlink(old);
-        shard.add(shard.puts, std::uint64_t{1});
-        hand_over(shard, fresh.release(), woken);
-        return Status::ok;
+    const Bounds &bounds() const noexcept { return room_.bounds(); }
+
+    // === table_put.h ===
+
+    /// Replaces what is there, as a new entry at the end of its queue, unless `if_absent`.  Where puts wait
+    /// for room, `sleep(Parker &, Time due)` sleeps until woken, until `due` or until it gives up; else it is
+    /// never called.
+    template <class Sleep>
+    Status put(const Key &key, V value, const PutOptions &options, Sleep &&sleep);
+
+    /// For a table whose puts do not wait.
+    Status put(const Key &key, V value, const PutOptions &options) {
+        return put(key, std::move(value), options, [](Parker &, Time) noexcept { return Nap::gave_up; });
     }
 
-    Status get(std::string_view key, V &copy) {
-        const std::size_t hash = hash_of(key);
+    // === table_wait.h ===
+
+    /// The best entry of the topic, if there is one now.
+    Status take(std::optional<std::string_view> topic, EntryPtr<V> &out);
+
+    /// get, after sleeping if nothing is there.
+    template <class Sleep>
+    Status wait(const Key &key, V &copy, Sleep &&sleep);
+
+    /// remove, after sleeping if nothing is there.
+    template <class Sleep>
+    Status wait_remove(const Key &key, EntryPtr<V> &out, Sleep &&sleep);
+
+    /// take, after sleeping if nothing is there.
+    template <class Sleep>
+    Status wait_take(std::optional<std::string_view> topic, EntryPtr<V> &out, Sleep &&sleep);
+
+    /// `ok`: the result is in the waiter.  `absent`: it is registered, and deliver() will be called, unless
+    /// unwatch() succeeds before that.
+    Status watch(Waiter<V> &waiter);
+
+    /// False if a waker was faster.
+    bool unwatch(Waiter<V> &waiter);
+
+    // === here ===
+
+    /// `touch`: whether it counts as use.
+    Status get(const Key &key, V &copy, bool touch = true) {
         std::optional<V> found;
         {
-            Shard<V> &shard = shard_of(hash);
+            Departures out(*this);
+            Shard<V> &shard = shard_of(key.hash);
             const std::lock_guard hold(shard.lock);
             if (closed()) return Status::closed;
-            if (const Entry<V> *entry = shard.entries.find(hash, key)) found.emplace(entry->value);
+            if (Entry<V> *entry = find_live(shard, key, out)) {
+                found.emplace(entry->value);
+                if (touch) shard.touch(entry);
+            }
         }
         if (!found) return Status::absent;
         copy = std::move(*found);
         return Status::ok;
     }
 
-    Status contains(std::string_view key) {
-        const std::size_t hash = hash_of(key);
-        Shard<V> &shard = shard_of(hash);
+    Status contains(const Key &key) {
+        Departures out(*this);
+        Shard<V> &shard = shard_of(key.hash);
         const std::lock_guard hold(shard.lock);
         if (closed()) return Status::closed;
-        return shard.entries.find(hash, key) ? Status::ok : Status::absent;
+        return find_live(shard, key, out) ? Status::ok : Status::absent;
     }
 
-    /// Removes and hands out the entry.  `counted` says whether it was consumed (and not just deleted).
-    Status remove(std::string_view key, EntryPtr<V> &out, bool counted) {
-        const std::size_t hash = hash_of(key);
-        Shard<V> &shard = shard_of(hash);
+    /// `counted`: whether it counts as a take.
+    Status remove(const Key &key, EntryPtr<V> &out, bool counted) {
+        sweep_a_little();
+        Departures gone(*this);
+        Shard<V> &shard = shard_of(key.hash);
         const std::lock_guard hold(shard.lock);
-        return remove_locked(shard, hash, key, out, counted);
-    }
-
-    /// The best entry of the topic, if there is one now.
-    Status take(std::optional<std::string_view> topic, EntryPtr<V> &out) {
-        const TopicRef<V> ref = topics_.acquire(topic);
-        if (closed()) return Status::closed;
-        return (out = pick(ref)) ? Status::ok : Status::absent;
-    }
-
-    /// get, after sleeping if nothing is there.
-    template <class Sleep>
-    Status wait(std::string_view key, V &copy, Sleep &&sleep) {
-        Waiter<V> waiter(key, hash_of(key), Waiter<V>::Wants::copy);
-        const Status status = wait_for_key(waiter, std::forward<Sleep>(sleep));
-        if (status == Status::ok) copy = std::move(*waiter.copy);
-        return status;
-    }
-
-    /// remove, after sleeping if nothing is there.
-    template <class Sleep>
-    Status wait_remove(std::string_view key, EntryPtr<V> &out, Sleep &&sleep) {
-        Waiter<V> waiter(key, hash_of(key), Waiter<V>::Wants::entry);
-        const Status status = wait_for_key(waiter, std::forward<Sleep>(sleep));
-        out = std::move(waiter.entry);
-        return status;
-    }
-
-    /// take, after sleeping if nothing is there.
-    template <class Sleep>
-    Status wait_take(std::optional<std::string_view> topic, EntryPtr<V> &out, Sleep &&sleep) {
-        const TopicRef<V> ref = topics_.acquire(topic);
-        Waiter<V> waiter({}, 0, Waiter<V>::Wants::entry);
-        for (bool registered = false; !registered;) {
-            if ((out = pick(ref))) return Status::ok;
-            const std::lock_guard hold(ref->lock);
-            if (closed()) return Status::closed;
-            link_taker(*ref, &waiter);
-            registered = ref->shards.load(std::memory_order_seq_cst) == 0;
-            if (!registered) unlink_taker(*ref, &waiter);
-        }
-        const auto withdraw = [&] { unlink_taker(*ref, &waiter); };
-        const Status status = sleep_registered(waiter, ref->lock, sleep, withdraw);
-        out = std::move(waiter.entry);
-        return status;
+        return remove_locked(shard, key, out, counted, gone);
     }
 
     /// The keys shard by shard: a key that stays throughout is listed once.
     Status keys(std::vector<std::string> &out) {
         for (Shard<V> &shard : shards_) {
+            Departures gone(*this);
             const std::lock_guard hold(shard.lock);
             if (closed()) return Status::closed;
+            drop_expired(shard, kAll, gone);
             shard.entries.for_each([&](const Entry<V> *entry) { out.push_back(entry->name); });
         }
         return Status::ok;
     }
 
+    /// All entries as they were at one instant: it holds the locks of all shards.
+    Status snapshot(std::vector<Sighting<V>> &out) {
+        Departures gone(*this);
+        const HeldShards<V> held(shards_, kAllShards);
+        if (closed()) return Status::closed;
+        for (Shard<V> &shard : shards_) {
+            drop_expired(shard, kAll, gone);
+            shard.entries.for_each([&](const Entry<V> *entry) {
+                out.emplace_back(*entry,
+                                 entry->topic.named() ? std::optional(entry->topic->name) : std::nullopt);
+            });
+        }
+        return Status::ok;
+    }
+
+    std::size_t size() noexcept {
+        sweep();
+        return stats().entries;
+    }
+
     Status clear() {
         for (Shard<V> &shard : shards_) {
-            Drained<V> drained;
+            Departures gone(*this);
             const std::lock_guard hold(shard.lock);
             if (closed()) return Status::closed;
-            shard.drain(drained);
+            drain(shard, gone);
         }
         return Status::ok;
     }
@@ -205,197 +252,151 @@ class SharedTable {
     void close() {
         closed_.store(true, std::memory_order_seq_cst);
         for (Shard<V> &shard : shards_) {
-            Drained<V> drained;
-            WakeList<V> woken;
+            Departures gone(*this);
             const std::lock_guard hold(shard.lock);
-            shard.drain(drained);
-            shard.waiters.for_each([&](Waiter<V> *waiter) { refuse(waiter, woken); });
+            drain(shard, gone);
+            shard.waiters.for_each([&](Waiter<V> *waiter) { refuse(waiter, gone.woken); });
             shard.waiters.reset();
         }
+        room_.wake_all();
         WakeList<V> woken;
         topics_.for_each([&](Topic<V> &topic) {
             const std::lock_guard hold(topic.lock);
-            while (Waiter<V> *taker = topic.takers.oldest()) {
-                topic.takers.remove(taker);
-                refuse(taker, woken);
-            }
+            while (Waiter<V> *taker = topic.takers.pop()) refuse(taker, woken);
             topic.parked.store(0, std::memory_order_relaxed);
         });
     }
 
     bool closed() const noexcept { return closed_.load(std::memory_order_seq_cst); }
 
-    std::size_t size() const noexcept { return stats().entries; }
-
     /// Read without a lock: each counter is right, their sum over the shards is of no single instant.
     TableStats stats() const noexcept {
         TableStats total;
         for (const Shard<V> &shard : shards_) {
-            total.entries += shard.size.load(std::memory_order_relaxed);
-            total.puts += shard.puts.load(std::memory_order_relaxed);
-            total.takes += shard.takes.load(std::memory_order_relaxed);
+            total.entries += shard.count.entries.load(std::memory_order_relaxed);
+            total.puts += shard.count.puts.load(std::memory_order_relaxed);
+            total.takes += shard.count.takes.load(std::memory_order_relaxed);
+            total.expired += shard.count.expired.load(std::memory_order_relaxed);
+            total.evicted += shard.count.evicted.load(std::memory_order_relaxed);
         }
+        total.bytes = room_.bytes();
         total.waiters = parked_.load(std::memory_order_relaxed);
+        total.blocked = room_.waiting();
         return total;
     }
 
-    /// Calls `fn(const V &)` for each value, without a lock: for a caller that knows that no other thread is
-    /// inside.
-    template <class Fn>
-    void visit(Fn &&fn) const {
-        for (const Shard<V> &shard : shards_)
-            shard.entries.for_each([&](const Entry<V> *entry) { fn(entry->value); });
+    /// Calls `value(const V &)` for each value and `waiter(Waiter<V> &)` for each that waits for a key,
+    /// without a lock: for a caller that knows that no other thread is inside.  `waiter` may free what it is
+    /// given.
+    template <class Value, class Wait>
+    void visit(Value &&value, Wait &&waiter) const {
+        for (const Shard<V> &shard : shards_) {
+            shard.entries.for_each([&](const Entry<V> *entry) { value(entry->value); });
+            shard.waiters.for_each([&](Waiter<V> *each) { waiter(*each); });
+        }
     }
 
   private:
-    static std::size_t hash_of(std::string_view key) noexcept { return std::hash<std::string_view>{}(key); }
+    static constexpr std::size_t kAll = ~std::size_t{0};
+
     Shard<V> &shard_of(std::size_t hash) noexcept { return shards_[shard_index(hash)]; }
 
-    // From here to hand_over: the caller holds the lock of the shard that is passed.
+    /// What a call owes others; declared before the guard, so that it is paid when the lock is gone.  Last
+    /// member first: room before waiters, and foreign code (of waiters, of values) sees the call's effects
+    /// complete.
+    struct Departures {
+        explicit Departures(SharedTable &table) noexcept : room(table.room_) {}
+        Drained<V> entries;
+        WakeList<V> woken;
+        RoomReturn room;
+    };
 
-    Status remove_locked(Shard<V> &shard, std::size_t hash, std::string_view key, EntryPtr<V> &out,
-                         bool counted) {
-        if (closed()) return Status::closed;
-        Entry<V> *entry = shard.entries.find(hash, key);
-        if (!entry) return Status::absent;
-        out = shard.unlink(entry);
-        if (counted) shard.add(shard.takes, std::uint64_t{1});
-        return Status::ok;
+    // The next seven: the caller holds the lock of the shard that is passed.
+
+    void unlink(Shard<V> &shard, Entry<V> *entry) noexcept {
+        if (entry->mortal()) mortals_.fetch_sub(1, std::memory_order_relaxed);
+        shard.unlink(entry);
     }
 
-    /// Gives a new entry to those who wait for it: all who want a copy, then the one who may keep it.
-    void hand_over(Shard<V> &shard, Entry<V> *entry, WakeList<V> &woken) noexcept {
-        Waiter<V> *keeper = nullptr;
-        if (!shard.waiters.empty()) {
-            Waiter<V> *next = nullptr;
-            for (auto *waiter = shard.waiters.find(entry->hash, entry->name); waiter; waiter = next) {
-                next = shard.waiters.find_next(waiter);
-                const bool keeps = waiter->wants == Waiter<V>::Wants::entry;
-                if (keeps && keeper) continue;
-                if (keeps)
-                    keeper = waiter;
-                else
-                    waiter->copy.emplace(entry->value);
-                unlink_waiter(shard, waiter);
-                woken.add(waiter);
-            }
-        }
-        Topic<V> &topic = *entry->topic;
-        if (!keeper && topic.parked.load(std::memory_order_seq_cst) != 0) {
-            const std::lock_guard hold(topic.lock);
-            if ((keeper = topic.takers.oldest())) {
-                unlink_taker(topic, keeper);
-                woken.add(keeper);
-            }
-        }
-        if (!keeper) return;
-        keeper->entry = shard.unlink(entry);
-        shard.add(shard.takes, std::uint64_t{1});
+    /// The entry leaves the table for its new owner.
+    EntryPtr<V> hand_out(Shard<V> &shard, Entry<V> *entry, Departures &gone) noexcept {
+        unlink(shard, entry);
+        gone.room.add(entry->size);
+        return EntryPtr<V>(entry);
     }
 
-    void unlink_waiter(Shard<V> &shard, Waiter<V> *waiter) noexcept {
-        shard.waiters.remove(waiter);
-        waiter->linked = false;
-        parked_.fetch_sub(1, std::memory_order_relaxed);
+    void drop(Shard<V> &shard, Entry<V> *entry, Departures &gone) noexcept {
+        gone.entries.add(hand_out(shard, entry, gone).release());
     }
 
-    // The next two: the caller holds the topic's lock.
-
-    void link_taker(Topic<V> &topic, Waiter<V> *taker) noexcept {
-        topic.takers.push(taker);
-        taker->linked = true;
-        topic.parked.fetch_add(1, std::memory_order_seq_cst);
-        parked_.fetch_add(1, std::memory_order_relaxed);
-    }
-
-    void unlink_taker(Topic<V> &topic, Waiter<V> *taker) noexcept {
-        topic.takers.remove(taker);
-        taker->linked = false;
-        topic.parked.fetch_sub(1, std::memory_order_relaxed);
-        parked_.fetch_sub(1, std::memory_order_relaxed);
-    }
-
-    /// The caller holds the lock that guards the waiter, and forgets it in its list.
-    void refuse(Waiter<V> *waiter, WakeList<V> &woken) noexcept {
-        waiter->linked = false;
-        waiter->closed = true;
-        parked_.fetch_sub(1, std::memory_order_relaxed);
-        woken.add(waiter);
-    }
-
-    EntryPtr<V> pick(const TopicRef<V> &topic) {
-        std::uint64_t set = topic->shards.load(std::memory_order_seq_cst);
-        while (set) {
-            const HeldShards<V> held(shards_, set);
-            const std::uint64_t now = topic->shards.load(std::memory_order_seq_cst);
-            if (now & ~set) {
-                set |= now;
-                continue;
-            }
-            Entry<V> *best = nullptr;
-            for (std::uint64_t left = set; left; left &= left - 1) {
-                const auto index = static_cast<unsigned>(std::countr_zero(left));
-                Entry<V> *first = shards_[index].first_of(topic);
-                if (!first)
-                    topic->shards.fetch_and(~(std::uint64_t{1} << index), std::memory_order_seq_cst);
-                else if (!best || first->priority > best->priority ||
-                         (first->priority == best->priority && first->order < best->order))
-                    best = first;
-            }
-            if (!best) break;
-            Shard<V> &shard = shard_of(best->hash);
-            shard.add(shard.takes, std::uint64_t{1});
-            return shard.unlink(best);
-        }
+    Entry<V> *find_live(Shard<V> &shard, const Key &key, Departures &gone) noexcept {
+        Entry<V> *entry = shard.entries.find(key);
+        if (!entry || !entry->expired()) return entry;
+        shard.count.add(shard.count.expired, std::uint64_t{1});
+        drop(shard, entry, gone);
         return nullptr;
     }
 
-    template <class Sleep>
-    Status wait_for_key(Waiter<V> &waiter, Sleep &&sleep) {
-        Shard<V> &shard = shard_of(waiter.hash);
-        {
-            const std::lock_guard hold(shard.lock);
-            if (closed()) return Status::closed;
-            if (waiter.wants == Waiter<V>::Wants::entry) {
-                const Status status = remove_locked(shard, waiter.hash, waiter.name, waiter.entry, true);
-                if (status != Status::absent) return status;
-            } else if (const Entry<V> *entry = shard.entries.find(waiter.hash, waiter.name)) {
-                waiter.copy.emplace(entry->value);
-                return Status::ok;
-            }
-            shard.waiters.reserve_one();
-            shard.waiters.insert(&waiter);
-            waiter.linked = true;
-            parked_.fetch_add(1, std::memory_order_relaxed);
-        }
-        return sleep_registered(waiter, shard.lock, sleep, [&] { unlink_waiter(shard, &waiter); });
+    std::size_t drop_expired(Shard<V> &shard, std::size_t limit, Departures &gone) noexcept {
+        if (shard.mortal.empty()) return 0;
+        const Time now = Clock::now();
+        std::size_t dropped = 0;
+        for (; dropped < limit && !shard.mortal.empty() && shard.mortal.first()->expires <= now; ++dropped)
+            drop(shard, shard.mortal.first(), gone);
+        shard.count.add(shard.count.expired, std::uint64_t{dropped});
+        return dropped;
     }
 
-    /// Sleeps, and withdraws the waiter (under the lock that guards it) if nobody came.
-    template <class Sleep, class Withdraw>
-    Status sleep_registered(Waiter<V> &waiter, std::mutex &lock, Sleep &&sleep, Withdraw &&withdraw) {
-        static_assert(std::is_nothrow_invocable_r_v<bool, Sleep, Parker &>,
-                      "a registered waiter must withdraw");
-        if (!sleep(waiter.parker)) {
-            {
-                const std::lock_guard hold(lock);
-                if (waiter.linked) {
-                    withdraw();
-                    return Status::absent;
-                }
-            }
-            // A waker has unlinked us and is on its way to wake(): a few instructions, which it does not
-            // interrupt.
-            while (!waiter.parker.park_until(Parker::never)) continue;
-        }
-        return waiter.closed ? Status::closed : Status::ok;
+    Status remove_locked(Shard<V> &shard, const Key &key, EntryPtr<V> &out, bool counted, Departures &gone) {
+        if (closed()) return Status::closed;
+        Entry<V> *entry = find_live(shard, key, gone);
+        if (!entry) return Status::absent;
+        out = hand_out(shard, entry, gone);
+        if (counted) shard.count.add(shard.count.takes, std::uint64_t{1});
+        return Status::ok;
     }
+
+    void drain(Shard<V> &shard, Departures &gone) noexcept {
+        shard.drain([&](Entry<V> *entry) {
+            if (entry->mortal()) mortals_.fetch_sub(1, std::memory_order_relaxed);
+            gone.room.add(entry->size);
+            gone.entries.add(entry);
+        });
+    }
+
+    // table_put.h
+    void sweep_a_little() noexcept;
+    std::size_t sweep() noexcept;
+    bool evict_one() noexcept;
+    Time next_expiry() noexcept;
+    Status publish(EntryPtr<V> &fresh, bool if_absent, bool in_service, Seeker *seeker);
+    template <class Sleep>
+    Nap await_room(Seeker &seeker, Sleep &&sleep);
+
+    // table_wait.h; up to `refuse` the caller holds the lock that guards the waiter.
+    void hand_over(Shard<V> &shard, Entry<V> *entry, Departures &gone) noexcept;
+    void link_waiter(Shard<V> &shard, Waiter<V> *waiter);
+    void unlink_waiter(Shard<V> &shard, Waiter<V> *waiter) noexcept;
+    void link_taker(Topic<V> &topic, Waiter<V> *taker) noexcept;
+    void unlink_taker(Topic<V> &topic, Waiter<V> *taker) noexcept;
+    void refuse(Waiter<V> *waiter, WakeList<V> &woken) noexcept;
+    EntryPtr<V> pick(const TopicRef<V> &topic);
+    template <class Sleep>
+    Status wait_for_key(ParkedWaiter<V> &waiter, Sleep &&sleep);
+    template <class Sleep, class Withdraw>
+    Status sleep_registered(ParkedWaiter<V> &waiter, std::mutex &lock, Sleep &&sleep, Withdraw &&withdraw);
 
     Shards<V> shards_;
     Topics<V> topics_;
+    Room room_;
     std::atomic<bool> closed_{false};
     alignas(64) std::atomic<std::uint64_t> puts_begun_{0};  ///< the source of Entry::order
-    alignas(64) std::atomic<std::size_t> parked_{0};        ///< waiting calls, for stats()
+    alignas(64) std::atomic<std::size_t> parked_{0};        ///< waiters, for stats()
+    std::atomic<std::size_t> mortals_{0};                   ///< entries that expire some time
+    std::atomic<unsigned> sweep_cursor_{0};                 ///< the shard that the next call looks into
 };
 
 }  // namespace offgil::store
+
+#include "store/shared/table_put.h"
+#include "store/shared/table_wait.h"

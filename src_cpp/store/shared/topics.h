@@ -19,7 +19,7 @@
 namespace offgil::store {
 
 template <class V>
-struct Waiter;
+class Waiter;
 
 /// One topic.  Its entries lie in the shards of their keys; only what all shards share is here.
 template <class V>
@@ -31,7 +31,7 @@ struct Topic {
 
     /// Guards `takers`.  May be taken with shard locks held, never the other way round.
     alignas(64) std::mutex lock;
-    Fifo<Waiter<V>> takers;  ///< guarded by lock; parked longest first
+    Fifo<Waiter<V>, &Waiter<V>::links> takers;  ///< guarded by lock; parked longest first
     std::atomic<std::uint32_t> parked{
         0};  ///< length of `takers`; written under lock, read by every put without it
 
