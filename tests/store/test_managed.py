@@ -72,6 +72,7 @@ def test_handed_to_a_child(store: ManagedDictStore, method: str) -> None:
     assert "there" not in store
     until(lambda: store.stats().waiters == 1)
     store["later"] = 1
+    putting.join()
     waiting.join()
     assert [process.exitcode for process in (putting, popping, waiting)] == [0, 0, 0]
     assert list(store) == ["reply"]
