@@ -225,7 +225,7 @@ for thread in threads:
 while len(views) < 3:
     pass
 for i in range(40):
-    # Not in the child: without a GIL another thread may hold the dict's lock at the fork, and is not there to give it back.
+    # Not in the child: without a GIL another thread may hold the lock of the dict at the fork, and is not there then.
     seen = list(views.values())
     if (pid := os.fork()) == 0:
         for _ in range(20):
