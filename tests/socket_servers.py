@@ -3,6 +3,7 @@
 import contextlib
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -155,7 +156,7 @@ class ScenarioServer:
 
     def _serve(self, sock: socket.socket, number: int) -> None:
         # The client may hang up first, as some tests want.
-        with sock, contextlib.suppress(ConnectionError):
+        with sock, contextlib.suppress(ConnectionError, ssl.SSLEOFError):
             self.script(Peer(sock, self.stop), number)
 
     def close(self) -> None:
