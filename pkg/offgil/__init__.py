@@ -10,6 +10,7 @@ from offgil import errors
 from offgil._core import CancelToken
 from offgil.client import Batch, Client
 from offgil.errors import *  # noqa: F403  (errors.__all__ is the list, kept in one place)
+from offgil.executor import Executor, ExecutorStats, TaskReport
 from offgil.headers import Headers
 from offgil.request import Request
 from offgil.response import Response
@@ -29,6 +30,8 @@ __all__ = [
     "Client",
     "ClientStats",
     "Entry",
+    "Executor",
+    "ExecutorStats",
     "Headers",
     "ManagedDictStore",
     "Request",
@@ -39,6 +42,7 @@ __all__ = [
     "SharedStateStore",
     "StoreStats",
     "StreamResponse",
+    "TaskReport",
     "Timeout",
     "Timings",
     "open_store",

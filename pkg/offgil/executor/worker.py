@@ -1,0 +1,115 @@
+"""A worker process: takes tasks, runs them, and sends back what became of them, until the store is closed."""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import signal
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from offgil.errors import Closed, CodecError
+from offgil.executor.channel import TASKS, Channel
+from offgil.executor.frames import Functions, read_task, write_exception, write_pickle
+from offgil.executor.tasks import name_of
+
+__all__ = ["run_worker"]
+
+#: Seconds after which an idle worker looks whether its parent still lives.
+_LOOK_AFTER_PARENT = 1.0
+#: Types that the store encodes by itself.
+_PLAIN = (type(None), bool, int, float, str, bytes)
+
+
+class _Interrupts:
+    """What SIGINT does: Ctrl-C reaches every process of the terminal, and is to end the task, not the worker."""
+
+    def __init__(self) -> None:
+        self.in_task = False
+
+    def handle(self, signum: int, frame: Any) -> None:
+        if self.in_task:
+            self.in_task = False  # once for each task
+            raise KeyboardInterrupt
+
+
+def run_worker(
+    channel: Channel,
+    slot: int,
+    parent: int,
+    initializer: Callable[..., Any] | None,
+    initargs: tuple[Any, ...],
+    max_tasks: int | None,
+) -> None:
+    """The main function of a worker process.
+
+    Args:
+        slot: of its claim.
+        parent: pid of the process whose death ends the worker; 0 for whoever is its parent now.
+        max_tasks: end after so many.
+    """
+    interrupts = _Interrupts()
+    signal.signal(signal.SIGINT, interrupts.handle)
+    parent = parent or os.getppid()
+    try:
+        if initializer is not None:
+            initializer(*initargs)
+    except BaseException:
+        channel.put_news("b", slot, traceback.format_exc())
+        return
+    channel.mark(slot, starting=False)
+    claim = channel.claim_memory(slot)
+    functions: Functions = {}
+    take = channel.table.take
+    try:
+        while max_tasks is None or max_tasks > 0:
+            entry = take(TASKS, _LOOK_AFTER_PARENT, None, claim)
+            if entry is None:
+                if os.getppid() != parent:
+                    return
+                continue
+            _run(channel, int(entry[0], 16), entry[1], functions, interrupts)
+            del entry
+            if max_tasks is not None:
+                max_tasks -= 1
+    except Closed:
+        pass
+
+
+def _run(
+    channel: Channel, number: int, frame: bytes | memoryview, functions: Functions, interrupts: _Interrupts
+) -> None:
+    letter, value = "v", None
+    try:
+        fn, args, kwargs = read_task(frame, functions)
+        # A context for each task, so that none sees what another one has set.
+        context = contextvars.copy_context()
+        try:
+            interrupts.in_task = True
+            value = context.run(fn, *args, **kwargs)
+        finally:
+            interrupts.in_task = False
+        if type(value) not in _PLAIN:
+            letter, value = "p", _frame_of(value, fn)
+    except BaseException as exc:
+        _without_own_frames(exc)
+        letter, value = "e", write_exception(exc)
+    channel.put_news(letter, number, value)
+
+
+def _frame_of(value: Any, fn: Callable[..., Any]) -> Any:
+    try:
+        return write_pickle(value)
+    except Exception as exc:
+        raise CodecError(
+            f"the result of {name_of(fn)}, a {type(value).__qualname__}, cannot be sent back: {exc}"
+        ) from exc
+
+
+def _without_own_frames(exc: BaseException) -> None:
+    """Begin the traceback where the task's own code begins."""
+    traceback_ = exc.__traceback__
+    while traceback_ is not None and traceback_.tb_frame.f_globals is globals() and traceback_.tb_next is not None:
+        traceback_ = traceback_.tb_next
+    exc.__traceback__ = traceback_
