@@ -18,7 +18,7 @@ from offgil.errors import ExecutorFull, StoreUnavailable
 from offgil.executor.lifetime import watch_over
 from offgil.executor.mapping import map_tasks
 from offgil.executor.room import Room
-from offgil.executor.tasks import Backend, ExecutorStats, Options, Task, TaskReport, name_of
+from offgil.executor.tasks import DEFAULT, Backend, ExecutorStats, Options, Task, TaskReport, name_of
 from offgil.runtime import Decision, decide_workers
 
 __all__ = ["Executor", "Submitter"]
@@ -113,7 +113,7 @@ class Executor(concurrent.futures.Executor):
             Closed: the executor was shut down.
             BrokenExecutor: its workers cannot be started.
         """
-        return self._submit(fn, args, kwargs, _DEFAULT)
+        return self._submit(fn, args, kwargs, DEFAULT)
 
     def map(
         self,
@@ -141,7 +141,7 @@ class Executor(concurrent.futures.Executor):
         Cancelling cancels the task if it has not begun.  Where ``max_pending`` tasks are pending, this waits without
         blocking the event loop.
         """
-        return await self._submit_async(fn, args, kwargs, _DEFAULT)
+        return await self._submit_async(fn, args, kwargs, DEFAULT)
 
     def options(
         self,
@@ -308,8 +308,6 @@ class Submitter:
         """As :meth:`Executor.submit_async`, which documents it."""
         return await self._executor._submit_async(fn, args, kwargs, self._options)
 
-
-_DEFAULT = Options()
 
 
 def _decide(workers: str) -> Decision:

@@ -25,7 +25,7 @@ from typing import Any
 from offgil.errors import BrokenExecutor, Closed, CodecError, ExecutorError, TaskTimeout, WorkerDied
 from offgil.executor.channel import MAX_WORKERS, NEWS, Channel
 from offgil.executor.frames import function_head, read_exception, read_pickle, write_task
-from offgil.executor.tasks import Options, Running, Task, TaskCounts, name_of
+from offgil.executor.tasks import DEFAULT, Options, Running, Task, TaskCounts, name_of
 from offgil.executor.watcher import Watcher, Worker
 from offgil.executor.worker import run_worker
 
@@ -94,7 +94,7 @@ class Processes:
             return task
         if grow:
             self._grow()
-        if options != _DEFAULT:
+        if options is not DEFAULT:
             if options.retries:
                 self._frames[number] = frame
             if options.timeout is not None and self._watcher is not None:
@@ -222,10 +222,10 @@ class Processes:
         except InvalidStateError:
             pass  # somebody else has settled it, though futures of an executor are not theirs to settle
         self._after(task)
-        task.release()
 
     def _after(self, task: Task) -> None:
-        if task.options != _DEFAULT:
+        task.release()
+        if task.options is not DEFAULT:
             self._frames.pop(task.number, None)
             if task.options.timeout is not None and self._watcher is not None:
                 self._watcher.limit(-1)
@@ -366,8 +366,6 @@ class Processes:
     def submitted(self) -> int:
         return self._next
 
-
-_DEFAULT = Options()
 
 
 def _unreadable(exc: Exception) -> CodecError:

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypedDict
 
-__all__ = ["Backend", "ExecutorStats", "Options", "Running", "Task", "TaskCounts", "TaskReport", "name_of"]
+__all__ = ["DEFAULT", "Backend", "ExecutorStats", "Options", "Running", "Task", "TaskCounts", "TaskReport", "name_of"]
 
 
 class Options(NamedTuple):
@@ -30,6 +30,10 @@ class Options(NamedTuple):
         if self.submit_timeout is not None and not self.submit_timeout >= 0:
             raise ValueError(f"submit_timeout must be None or a number of seconds from 0, not {self.submit_timeout!r}")
         return self
+
+
+#: What ``submit`` itself uses.
+DEFAULT = Options()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +147,14 @@ class Task(Future[Any]):
     task costs no message.
     """
 
+    #: 1, and one more each time that it is started again.
+    attempt = 1
+
     def __init__(self, backend: Backend, number: int, fn: Callable[..., Any], options: Options) -> None:
         super().__init__()
         self.number = number
         self.options = options
         self.submitted = time.monotonic()
-        self.attempt = 1
         self.fn: Callable[..., Any] | None = fn  # for its name; dropped when done
         self.backend: Backend | None = backend
 
@@ -158,7 +164,6 @@ class Task(Future[Any]):
             return self.cancelled()
         super().cancel()
         self.set_running_or_notify_cancel()
-        self.release()
         return True
 
     def running(self) -> bool:

@@ -1,40 +1,50 @@
 """Worker threads.
 
-The queue is a shared-state table: it hands tasks over natively, by priority, and can take one back.
+A task waits in the deque of its priority, and a token for it in one queue that all workers sleep on (CPython's own
+``SimpleQueue``, the fastest hand-off between threads that was measured).  Whoever gets a token takes the task that is best
+then.  A task belongs to whoever removes its ``call``, which is atomic: a worker that runs it, or who cancels it.
 
-Locking: ``_lock`` guards ``_next``, ``_workers``, ``_refusal`` and ``_limited``; it is never held while a future is settled.
-What a worker is at belongs to that worker; others read it and may see the last state.
+Locking: ``_lock`` guards ``_next``, ``_workers``, ``_stuck``, ``_refusal``, ``_limited`` and the counters; it is never held
+while a future is settled.  Dicts and deques are used by single operations, which are atomic.  What a worker is at belongs
+to that worker; others read it and may see the last state.
 """
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import os
+import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import InvalidStateError
 from typing import Any
 
 from offgil.errors import BrokenExecutor, Closed, TaskTimeout
-from offgil.executor.tasks import Options, Running, Task, TaskCounts, name_of
-from offgil.store.shared import SharedStateStore
+from offgil.executor.tasks import DEFAULT, Options, Running, Task, TaskCounts, name_of
 
 __all__ = ["Threads"]
 
-_TASKS = "t"
 #: Seconds between two looks at the workers, while there are tasks with a time limit.
 _TICK = 0.02
 
 
+_Call = tuple[contextvars.Context, Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+
+
 class _ThreadTask(Task):
-    """A task with all that it needs to run."""
+    """A task with all that it needs to run, until it is begun or cancelled."""
 
-    call: tuple[contextvars.Context, Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None
+    call: list[_Call]  # one, or none any more: removing it from a list is atomic, and costs no lock
 
-    def release(self) -> None:
-        self.call = None
-        super().release()
+    def begin(self) -> _Call | None:
+        """Make the task the caller's; ``None`` if it is somebody else's already."""
+        try:
+            return self.call.pop()
+        except IndexError:
+            return None
 
 
 class _Worker:
@@ -69,13 +79,16 @@ class Threads:
         self._initargs = initargs
         self._max_tasks = max_tasks_per_worker
         self._on_done = on_done
-        self._queue = SharedStateStore()
-        self._tasks: dict[int, _ThreadTask] = {}
+        #: A token for each task that was submitted; at last ``False``, which each worker passes on.
+        self._tokens: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._levels: dict[int, deque[_ThreadTask]] = {0: deque()}  # highest priority first
+        self._tasks: dict[int, _ThreadTask] = {}  # of all that are not done
         self._lock = threading.Lock()
         self._next = 0
         self._workers: set[_Worker] = set()
         self._stuck: set[_Worker] = set()
         self._refusal: BrokenExecutor | Closed | None = None
+        self._ended = False
         self._limited = 0
         self._limiter: threading.Thread | None = None
         self._bell = threading.Event()
@@ -91,19 +104,25 @@ class Threads:
             if self._refusal is not None:
                 raise self._refusal_again()
             self._next = number = self._next + 1
-            task = self._tasks[number] = _ThreadTask(self, number, fn, options)
-            task.call = contextvars.copy_context(), fn, args, kwargs
-            grow = len(self._workers) < self._max_workers and len(self._tasks) > len(self._workers)
-            if grow:
+            task = _ThreadTask(self, number, fn, options)
+            task.call = [(contextvars.copy_context(), fn, args, kwargs)]
+            self._tasks[number] = task
+            if len(self._workers) < self._max_workers and len(self._tasks) > len(self._workers):
                 self._start_worker()
-            if options.timeout is not None:
-                self._limit(1)
-        try:
-            self._queue.put(f"{number:x}", task, priority=options.priority, topic=_TASKS)
-        except Closed:
-            self._tasks.pop(number, None)
-            raise self._refusal_again() from None
+            if options is not DEFAULT:
+                self._level(options.priority)
+                if options.timeout is not None:
+                    self._limit(1)
+        self._levels[options.priority].append(task)
+        self._tokens.put(True)
         return task
+
+    def _level(self, priority: int) -> None:
+        """Called with the lock held."""
+        if priority not in self._levels:
+            # A new dict: others iterate over the old one.
+            levels = {**self._levels, priority: deque()}
+            self._levels = dict(sorted(levels.items(), reverse=True))
 
     def _refusal_again(self) -> BrokenExecutor | Closed:
         refusal = self._refusal
@@ -112,13 +131,10 @@ class Threads:
         return type(refusal)(*refusal.args)
 
     def withdraw(self, task: Task) -> bool:
-        try:
-            if task.done() or self._queue.pop(f"{task.number:x}", None) is None:
-                return False
-        except Closed:
+        assert isinstance(task, _ThreadTask)
+        if task.begin() is None:
             return False
-        if self._tasks.pop(task.number, None) is None:
-            return False
+        self._tasks.pop(task.number, None)
         with self._lock:
             self._cancelled += 1
         self._after(task)
@@ -126,10 +142,8 @@ class Threads:
         return True
 
     def is_queued(self, task: Task) -> bool:
-        try:
-            return f"{task.number:x}" in self._queue
-        except Closed:
-            return False
+        assert isinstance(task, _ThreadTask)
+        return bool(task.call)
 
     # --- a worker's thread ------------------------------------------------------------------------
 
@@ -154,53 +168,70 @@ class Threads:
             self._leave(worker)
             return
         left = self._max_tasks
-        take = self._queue.take
-        try:
-            while left != 0 and not worker.stuck:
-                _, task = take(_TASKS)
-                self._run(worker, task)
-                del task
-                if left is not None:
-                    left -= 1
+        get = self._tokens.get
+        while left != 0 and not worker.stuck:
+            if not get():
+                self._tokens.put(False)
+                break
+            task = self._best()
+            call = task.begin()
+            if call is None:
+                continue  # cancelled
+            self._run(worker, task, *call)
+            del task, call
+            if left is not None:
+                left -= 1
+            if self._refusal is not None:
                 self._end_if_done()
-        except Closed:
-            pass
         self._leave(worker)
 
-    def _run(self, worker: _Worker, task: _ThreadTask) -> None:
-        call = task.call
-        assert call is not None
-        context, fn, args, kwargs = call
+    def _best(self) -> _ThreadTask:
+        while True:  # until it finds the one that the token stands for, or a better one
+            for level in self._levels.values():
+                if level:
+                    try:
+                        return level.popleft()
+                    except IndexError:
+                        pass  # another worker was faster
+
+    def _run(
+        self,
+        worker: _Worker,
+        task: _ThreadTask,
+        context: contextvars.Context,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
         worker.since = time.monotonic()
         worker.task = task
         try:
             result = context.run(fn, *args, **kwargs)
         except BaseException as exc:
-            worker.task = None
             # Its traceback begins in the task's own code; this frame would be kept alive by it.
             traceback = exc.__traceback__
             exc.__traceback__ = traceback and traceback.tb_next
-            self._settle(worker, task, exc=exc)
+            self._fail(worker, task, exc)
         else:
-            worker.task = None
-            self._settle(worker, task, result)
-
-    def _settle(self, worker: _Worker, task: _ThreadTask, result: Any = None, exc: BaseException | None = None) -> None:
-        if self._tasks.pop(task.number, None) is None:
-            return  # it was over its time
-        try:
-            if exc is None:
+            # Whoever removes it from the dict settles it; a task that is over its time is not there any more.
+            if self._tasks.pop(task.number, None) is not None:
                 worker.succeeded += 1
-                task.set_result(result)
-            else:
-                worker.failed += 1
+                try:
+                    task.set_result(result)
+                except InvalidStateError:  # noqa: SIM105 - faster than contextlib.suppress
+                    pass  # somebody else has settled it, though futures of an executor are not theirs to settle
+                self._after(task)
+        worker.task = None
+
+    def _fail(self, worker: _Worker, task: _ThreadTask, exc: BaseException) -> None:
+        if self._tasks.pop(task.number, None) is not None:
+            worker.failed += 1
+            with contextlib.suppress(InvalidStateError):
                 task.set_exception(exc)
-        except InvalidStateError:
-            pass  # somebody else has settled it, though futures of an executor are not theirs to settle
-        self._after(task)
-        task.release()
+            self._after(task)
 
     def _after(self, task: Task) -> None:
+        task.release()
         if task.options.timeout is not None:
             with self._lock:
                 self._limit(-1)
@@ -213,7 +244,8 @@ class Threads:
             self._stuck.discard(worker)
             self._gone.succeeded += worker.succeeded
             self._gone.failed += worker.failed
-            if not self._queue.closed and len(self._tasks) > len(self._workers):
+            broken = isinstance(self._refusal, BrokenExecutor)
+            if not self._ended and not broken and len(self._tasks) > len(self._workers):
                 self._start_worker()
 
     def _break(self, exc: BaseException) -> None:
@@ -223,13 +255,12 @@ class Threads:
                     f"the initializer raised in a worker thread: {type(exc).__name__}: {exc}"
                 )
                 self._refusal.__cause__ = exc
-        self._queue.close()
-        for number in list(self._tasks):
-            task = self._tasks.get(number)
-            if task is not None:
+        for task in list(self._tasks.values()):
+            if task.begin() is not None:
                 broken = self._refusal_again()
                 broken.__cause__ = exc
-                self._settle(self._gone, task, exc=broken)
+                self._fail(self._gone, task, broken)
+        self._end_if_done()
 
     # --- time limits ------------------------------------------------------------------------------
 
@@ -245,7 +276,7 @@ class Threads:
             self._bell.clear()
 
     def _watch_limits(self) -> None:
-        while not self._queue.closed:
+        while not self._ended:
             self._bell.wait(1)
             time.sleep(_TICK)
             with self._lock:
@@ -297,8 +328,9 @@ class Threads:
             threads[0].join(1)
 
     def _end_if_done(self) -> None:
-        if self._refusal is not None and not self._tasks:
-            self._queue.close()
+        if self._refusal is not None and not self._tasks and not self._ended:
+            self._ended = True
+            self._tokens.put(False)
 
     def interrupt(self) -> None:
         self._patient = False
@@ -340,3 +372,4 @@ class Threads:
     @property
     def submitted(self) -> int:
         return self._next
+
