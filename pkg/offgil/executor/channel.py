@@ -1,7 +1,7 @@
-"""What an executor and its worker processes share: a private managed-dict store, and a claim for each worker.
+"""What an executor and its worker processes share: two private managed-dict stores, and a claim for each worker.
 
-The store holds two topics.  ``t``: tasks, each under its number in hexadecimal digits.  ``r``: what became of them, and
-other news for the parent, with one letter in front of the number:
+``tasks`` holds each task under its number in hexadecimal digits.  ``news`` holds what became of them, and what else the
+parent is told, with one letter in front of the number:
 
 =====  ==================================================================
 ``v``  the task's result, as the store itself encodes it
@@ -12,15 +12,18 @@ other news for the parent, with one letter in front of the number:
 ``s``  look whether it is time to end; put by the parent
 =====  ==================================================================
 
+There are two of them so that tasks which wait for a worker can never take the room that a worker's result waits for.
+For the same reason, what is kept does not stay in a store that is half full: its reader gets a copy then.
+
 A worker's *claim* is the number of the task that it runs or ran last, and since when.  The store itself writes it before
-the task leaves its topic, so that whatever instant a worker is killed at, its task is either still in the topic or in its
-claim.
+the task leaves, so that whatever instant a worker is killed at, its task is either still in the store or in its claim.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
+import pickle
 import time
 from multiprocessing import reduction
 from typing import Any, NamedTuple
@@ -28,13 +31,12 @@ from typing import Any, NamedTuple
 from offgil import _core
 from offgil.executor.frames import Frame, Parts
 
-__all__ = ["MAX_WORKERS", "NEWS", "TASKS", "Channel", "Claim"]
+__all__ = ["MAX_WORKERS", "Channel", "Claim", "in_place"]
 
-TASKS, NEWS = "t", "r"
 #: The store has 256 places for processes, and one is the parent's.
 MAX_WORKERS = 250
 _CLAIM_SIZE = 16  # number and since, 8 bytes each
-_PARTS = 32  # a codec that the store does not know by itself
+_PARTS, _PICKLE = 32, 33  # codecs that the store does not know by itself
 _STARTING = 2**64 - 1
 
 
@@ -57,14 +59,15 @@ class Channel:
     """
 
     def __init__(self, max_bytes: int) -> None:
-        # "block": a worker whose result finds no room waits until the parent has taken others.
-        table = _core.ManagedStore.create(max_bytes, 0, 1, -1, _encode, _decode)
+        # "block": whoever finds no room waits until others have read.
+        tasks, news = (_core.ManagedStore.create(max_bytes, 0, 1, -1, _encode, _decode) for _ in range(2))
         claims = os.memfd_create("offgil-claims", os.MFD_CLOEXEC)
         os.ftruncate(claims, MAX_WORKERS * _CLAIM_SIZE)
-        self._set_up(table, claims)
+        self._set_up(tasks, news, claims)
 
-    def _set_up(self, table: _core.ManagedStore, claims: int) -> None:
-        self.table = table
+    def _set_up(self, tasks: _core.ManagedStore, news: _core.ManagedStore, claims: int) -> None:
+        self.tasks = tasks
+        self.news = news
         self._claims_fd = claims
         self._memory = memoryview(mmap.mmap(claims, MAX_WORKERS * _CLAIM_SIZE))
         # Reads and writes each word as a whole.
@@ -72,26 +75,31 @@ class Channel:
 
     def put_task(self, number: int, frame: Frame, priority: int) -> None:
         """Queue a task."""
-        self.table.put(f"{number:x}", frame, None, priority, TASKS, False, None)
+        self.tasks.put(f"{number:x}", frame, None, priority, None, False, None)
 
     def put_news(self, letter: str, number: int, value: Any) -> None:
         """Tell the parent something."""
-        self.table.put(f"{letter}{number:x}", value, None, 0, NEWS, False, None)
+        self.news.put(f"{letter}{number:x}", value, None, 0, None, False, None)
+
+    def close(self) -> None:
+        """Wake everybody with Closed; in the parent only."""
+        self.tasks.close()
+        self.news.close()
 
     def is_queued(self, number: int) -> bool:
         """Whether no worker has taken the task."""
-        return self.table.contains(f"{number:x}")
+        return self.tasks.contains(f"{number:x}")
 
     def withdraw(self, number: int) -> bool:
         """Take a task back; ``False`` if a worker has it."""
         try:
-            self.table.remove(f"{number:x}")
+            self.tasks.remove(f"{number:x}")
         except KeyError:
             return False
         return True
 
     def claim_memory(self, slot: int) -> memoryview:
-        """The memory of a worker's claim, for ``table.take``."""
+        """The memory of a worker's claim, for ``tasks.take``."""
         return self._memory[slot * _CLAIM_SIZE : (slot + 1) * _CLAIM_SIZE]
 
     def claim(self, slot: int) -> Claim:
@@ -112,23 +120,32 @@ class Channel:
             os.close(fd)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _attach, (reduction.DupFd(self.table.fileno()), reduction.DupFd(self._claims_fd))
+        fds = self.tasks.fileno(), self.news.fileno(), self._claims_fd
+        return _attach, tuple(reduction.DupFd(fd) for fd in fds)
 
 
-def _attach(store: Any, claims: Any) -> Channel:
+def _attach(tasks: Any, news: Any, claims: Any) -> Channel:
     channel = Channel.__new__(Channel)
-    channel._set_up(_core.ManagedStore.attach(store.detach(), _encode, _decode), claims.detach())
+    tables = [_core.ManagedStore.attach(each.detach(), _encode, _decode) for each in (tasks, news)]
+    channel._set_up(*tables, claims.detach())
     return channel
 
 
-# Frames are encoded before they come to the store, so that a task is claimed before anything of it is unpickled.
+def in_place(store: _core.ManagedStore, frame: bytes | memoryview) -> bytes | memoryview:
+    """The frame as it came, or a copy if it lies in the memory of a store that is half full."""
+    if type(frame) is bytes:
+        return frame
+    stats = store.stats()
+    return frame if 2 * stats.bytes_used <= stats.bytes_limit else memoryview(bytes(frame))
+
+
+# Tasks are encoded before they come to the store, so that one is claimed before anything of it is unpickled.  What is
+# pickled here are only plain values that the store has no form for: large numbers, lone surrogates.
 
 
 def _encode(key: str, value: Any) -> tuple[int, list[Any]]:
-    assert type(value) is Parts, f"{key}: {value!r}"
-    return _PARTS, value
+    return (_PARTS, value) if type(value) is Parts else (_PICKLE, [pickle.dumps(value, protocol=5)])
 
 
-def _decode(key: str, codec: int, data: bytes | memoryview) -> memoryview:
-    assert codec == _PARTS, f"{key}: codec {codec}"
-    return memoryview(data)
+def _decode(key: str, codec: int, data: bytes | memoryview) -> Any:
+    return pickle.loads(data) if codec == _PICKLE else data

@@ -23,7 +23,7 @@ from multiprocessing.context import BaseContext
 from typing import Any
 
 from offgil.errors import BrokenExecutor, Closed, CodecError, ExecutorError, TaskTimeout, WorkerDied
-from offgil.executor.channel import MAX_WORKERS, NEWS, Channel
+from offgil.executor.channel import MAX_WORKERS, Channel, in_place
 from offgil.executor.frames import function_head, read_exception, read_pickle, write_task
 from offgil.executor.tasks import DEFAULT, Options, Running, Task, TaskCounts, name_of
 from offgil.executor.watcher import Watcher, Worker
@@ -178,10 +178,10 @@ class Processes:
     # --- the collector's thread -------------------------------------------------------------------
 
     def _collect(self) -> None:
-        take = self._channel.table.take
+        take = self._channel.news.take
         try:
             while True:
-                entry = take(NEWS, None, None)
+                entry = take(None, None, None)
                 assert entry is not None
                 key, value = entry
                 self._read(key[0], int(key[1:], 16), value)
@@ -195,7 +195,7 @@ class Processes:
             self._settle(number, value)
         elif letter == "p":
             try:
-                result = read_pickle(value)
+                result = read_pickle(in_place(self._channel.news, value))
             except Exception as exc:
                 self._settle(number, exc=_unreadable(exc))
             else:
@@ -290,7 +290,7 @@ class Processes:
 
     def _end_if_done(self) -> None:
         if self._refusal is not None and not self._tasks:
-            self._channel.table.close()
+            self._channel.close()
 
     def _wind_up(self) -> None:
         """The store is closed: workers end by themselves."""
@@ -314,7 +314,7 @@ class Processes:
                 task.cancel()
         self._nudge()
         if collector is None:
-            self._channel.table.close()
+            self._channel.close()
         elif wait and collector is not threading.current_thread():
             collector.join()
 
@@ -387,6 +387,6 @@ def _how(worker: Worker) -> str:
 
 
 def _store_size() -> int:
-    """Half of the machine's memory, within what a store can be."""
+    """Of each of the two stores: a quarter of the machine's memory, within what a store can be."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min(max(memory // 2, 64 << 20), 64 << 30)
+    return min(max(memory // 4, 64 << 20), 64 << 30)

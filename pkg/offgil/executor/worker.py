@@ -9,8 +9,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from offgil.errors import Closed, CodecError
-from offgil.executor.channel import TASKS, Channel
+from offgil.errors import Closed, CodecError, StoreFull
+from offgil.executor.channel import Channel, in_place
 from offgil.executor.frames import Functions, read_task, write_exception, write_pickle
 from offgil.executor.tasks import name_of
 
@@ -61,10 +61,10 @@ def run_worker(
     channel.mark(slot, starting=False)
     claim = channel.claim_memory(slot)
     functions: Functions = {}
-    take = channel.table.take
+    take = channel.tasks.take
     try:
         while max_tasks is None or max_tasks > 0:
-            entry = take(TASKS, _LOOK_AFTER_PARENT, None, claim)
+            entry = take(None, _LOOK_AFTER_PARENT, None, claim)
             if entry is None:
                 if os.getppid() != parent:
                     return
@@ -82,7 +82,7 @@ def _run(
 ) -> None:
     letter, value = "v", None
     try:
-        fn, args, kwargs = read_task(frame, functions)
+        fn, args, kwargs = read_task(in_place(channel.tasks, frame), functions)
         # A context for each task, so that none sees what another one has set.
         context = contextvars.copy_context()
         try:
@@ -95,7 +95,10 @@ def _run(
     except BaseException as exc:
         _without_own_frames(exc)
         letter, value = "e", write_exception(exc)
-    channel.put_news(letter, number, value)
+    try:
+        channel.put_news(letter, number, value)
+    except StoreFull as exc:
+        channel.put_news("e", number, write_exception(exc))
 
 
 def _frame_of(value: Any, fn: Callable[..., Any]) -> Any:
