@@ -103,6 +103,55 @@ print(json.dumps([str(before), str(after), runtime.interpreter().suspects]))
     assert list(suspects) == ["needs_gil"]
 
 
+@free_threaded_only
+@pytest.mark.skipif(sys.platform != "linux", reason="the managed-dict store needs Linux")
+def test_an_import_between_two_stores_is_seen(gil_module: str) -> None:
+    program = f"""
+import json, sys, threading, warnings
+import offgil
+warnings.simplefilter("ignore", RuntimeWarning)
+first = offgil.open_store()
+sys.path.insert(0, {os.path.dirname(gil_module)!r})
+import needs_gil
+second = offgil.open_store()
+# The first stays what it is, and is as safe with the GIL on as it was without.
+thread = threading.Thread(target=lambda: first.put("k", second.wait("k")))
+thread.start()
+second["k"] = [1]
+print(json.dumps([str(first.decision), str(second.decision), first.wait("k"), type(first).__name__]))
+thread.join()
+"""
+    first, second, value, kind = in_child(program)
+    assert first == "shared-state: this interpreter was built without a GIL and it is off now"
+    assert second == "managed-dict: the GIL was turned on by importing `needs_gil`"
+    assert (value, kind) == ([1], "SharedStateStore")
+
+
+@pytest.mark.parametrize("environ", [{}, {"PYTHON_GIL": "1"}])
+def test_a_store_says_what_the_decision_says(environ: dict[str, str]) -> None:
+    # A standard build refuses PYTHON_GIL=0 only, so both run everywhere.
+    program = """
+import json, offgil
+from offgil import runtime
+with offgil.open_store() as store:
+    print(json.dumps([str(store.decision), str(runtime.decide_store()), store.decision.forced]))
+"""
+    said, decided, forced = in_child(program, **environ)
+    assert said == decided
+    assert forced is False
+    if environ and FREE_THREADED and sys.platform == "linux":
+        assert said == "managed-dict: the GIL was turned on by PYTHON_GIL=1"
+
+
+def test_an_older_interpreter_has_a_gil() -> None:
+    # What 3.11 and 3.12 are: no function to ask, from before the first import of offgil on.
+    program = f"import sys; sys.__dict__.pop('_is_gil_enabled', None)\n{REPORT}"
+    answer = in_child(program)
+    assert answer["gil"] is True
+    assert answer["workers"].startswith("processes: ")
+    assert not answer["store"].startswith("shared-state: this interpreter was built without")
+
+
 def test_the_environment_overrides() -> None:
     answer = in_child(OFFGIL_STORE="shared", OFFGIL_WORKERS="processes")
     assert answer["store"] == "shared-state: OFFGIL_STORE asked for it"

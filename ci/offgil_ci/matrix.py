@@ -14,7 +14,7 @@ from offgil_ci.process import StepFailed
 from offgil_ci.results import Counts, Result, table, total
 
 # Rows that are not an interpreter.
-CPP, LINT, STUBS = "C++", "lint", "stubs"
+CPP, LINT, STUBS, PARITY = "C++", "lint", "stubs", "parity"
 CHOICES = {f"cpp-{variant}": variant for variant in suites.SANITIZERS}
 
 
@@ -55,6 +55,14 @@ class Matrix:
         else:
             self.leave_out(name, "tests", "there is no wheel to test")
 
+    def parity(self) -> None:
+        """The same programs on all interpreters that have a wheel now."""
+        names = [result.row for result in self.results if result.suite == "wheel" and result.status == "ok"]
+        if len(names) > 1:
+            self.attempt("any", PARITY, lambda: suites.parity(names))
+        else:
+            self.leave_out("any", PARITY, f"it takes two interpreters, and there is {len(names) or 'none'}")
+
     def cpp(self, variant: str) -> None:
         """The C++ tests in one variant."""
         self.attempt(CPP, variant, lambda: suites.cpp_tests(variant))
@@ -84,6 +92,8 @@ def run_everything(matrix: Matrix, only: list[str], *, quick: bool) -> None:
         matrix.cpp("plain")
     for column in columns:
         matrix.interpreter(column, quick=quick)
+    if columns:
+        matrix.parity()
     if quick and not only:
         return
     if wanted(LINT):

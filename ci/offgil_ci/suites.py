@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import json
 import platform
 import shutil
 import subprocess
@@ -46,6 +48,31 @@ def python_tests(name: str, *, stop_at_first: bool) -> Counts:
     return counts
 
 
+def parity(names: list[str]) -> Counts:
+    """Run the programs of tests/parity on the wheels in `build/venvs`; what they print must be equal, byte for byte."""
+    log = LOGS / "parity.log"
+    log.unlink(missing_ok=True)
+    outputs: dict[str, str] = {}
+    for name in names:
+        report = LOGS / f"{name}-parity.json"
+        command: Words = [environments.python_of(name), ROOT / "tests" / "parity" / "outputs.py", report]
+        run(command, log=log, timeout=TESTS_TIMEOUT, cwd=ROOT)
+        outputs |= {f"{label} on {name}": text for label, text in json.loads(report.read_text()).items()}
+    differences: list[str] = []
+    first: dict[str, str] = {}  # for each program the run that the others are compared with
+    failed = 0
+    for label, text in outputs.items():
+        reference = first.setdefault(label.partition(" ")[0], label)
+        if text != outputs[reference] or "exit status" in text:
+            failed += 1
+            there, here = outputs[reference].splitlines(), text.splitlines()
+            differences += [f"{label}:", *difflib.unified_diff(there, here, reference, label, n=1, lineterm="")]
+    counts = Counts(passed=len(outputs) - failed, failed=failed)
+    if failed:
+        raise TestsFailed("\n".join(["programs print different things", *differences]), counts)
+    return counts
+
+
 class TestsFailed(StepFailed):
     """Tests failed; `counts` says how many, where that is known."""
 
@@ -54,14 +81,20 @@ class TestsFailed(StepFailed):
         self.counts = counts
 
 
-def cpp_tests(variant: str) -> Counts:
-    """Build and run the C++ tests; `variant` is a key of SANITIZERS."""
+def build_cpp_tests(variant: str) -> None:
+    """Build the C++ tests; `variant` is a key of SANITIZERS."""
     log, folder = LOGS / f"cpp-{variant}.log", BUILD / f"cpp-{variant}"
     log.unlink(missing_ok=True)
     configure: Words = ["cmake", "-G", "Ninja", "-S", ROOT, "-B", folder]
     options = ["-DOFFGIL_CPP_TESTS=ON", f"-DOFFGIL_SANITIZE={SANITIZERS[variant]}"]
     run([*configure, *options], log=log, timeout=CPP_TIMEOUT)
     run(["cmake", "--build", folder], log=log, timeout=CPP_TIMEOUT)
+
+
+def cpp_tests(variant: str) -> Counts:
+    """Build and run the C++ tests."""
+    build_cpp_tests(variant)
+    log, folder = LOGS / f"cpp-{variant}.log", BUILD / f"cpp-{variant}"
     ctest = ["ctest", "--verbose", "--no-tests=error", "--timeout", str(CPP_TIMEOUT // 3)]
     try:
         run([*_without_aslr(variant), *ctest], log=log, timeout=CPP_TIMEOUT, cwd=folder)

@@ -2,6 +2,7 @@
 Native core of offgil: HTTP on libcurl and result stores. Use the offgil package instead.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 class ManagedStats:
@@ -200,11 +201,19 @@ class SharedTableStats:
     @property
     def entries(self) -> int: ...
     @property
+    def bytes(self) -> int: ...
+    @property
     def puts(self) -> int: ...
     @property
     def takes(self) -> int: ...
     @property
+    def expired(self) -> int: ...
+    @property
+    def evicted(self) -> int: ...
+    @property
     def waiters(self) -> int: ...
+    @property
+    def blocked(self) -> int: ...
 
 class SharedTable:
     """
@@ -213,9 +222,34 @@ class SharedTable:
     Thread-safety: safe on shared objects.
     """
 
-    def __init__(self) -> None: ...
+    def __init__(
+        self, failure_type: type, sizeof: Any, max_bytes: int | None, max_entries: int | None, on_full: str
+    ) -> None: ...
+    def __len__(self, /):
+        """Return len(self)."""
+
+    def __getitem__(self, key, /):
+        """Return self[key]."""
+
+    def __setitem__(self, key, value, /):
+        """Set self[key] to value."""
+
+    def __delitem__(self, key, /):
+        """Delete self[key]."""
+
+    def __contains__(self, key, /):
+        """Return bool(key in self)."""
+
     def put(
-        self, key: str, value: Any, *, priority: int = 0, topic: str | None = None, if_absent: bool = False
+        self,
+        key: str,
+        value: Any,
+        *,
+        ttl: float | None = None,
+        priority: int = 0,
+        topic: str | None = None,
+        if_absent: bool = False,
+        timeout: float | None = None,
     ) -> bool:
         """
         Publish a result and wake whoever waits for it; False only if if_absent found one.
@@ -235,6 +269,11 @@ class SharedTable:
         Remove and return one (key, result) of topic: highest priority first, then the oldest.
         """
 
+    def as_completed(self, keys: Iterable[str], timeout: float | None = None) -> Iterator[tuple[str, Any]]:
+        """
+        Iterate over (key, result) in order of arrival; one sleep waits for all.
+        """
+
     def clear(self) -> None:
         """Remove every result."""
 
@@ -245,16 +284,66 @@ class SharedTable:
     def closed(self) -> bool:
         """Whether close() was called."""
 
-    def __getitem__(self, key: str, /) -> Any: ...
-    def __setitem__(self, key: str, value: Any, /) -> None: ...
-    def __delitem__(self, key: str, /) -> None: ...
-    def __contains__(self, key: object, /) -> bool: ...
-    def __len__(self) -> int: ...
+    def peek(self, key: str, default: Any) -> Any:
+        """The result, an exception as an object; no use in the sense of on_full."""
+
+    def remove(self, key: str, default: Any) -> Any:
+        """The same, and the entry is gone."""
+
     def key_list(self) -> list[str]:
         """The keys as they are now."""
 
+    def sightings(self) -> list[tuple[str, bool, int, int, str | None, float, float | None, int]]:
+        """
+        All entries at one instant: key, failed, size, priority, topic, age, ttl, producer.
+        """
+
+    def listen(self, key: str, future: Any, mailbox: LoopMailbox | None) -> SharedListener:
+        """
+        Have future told of the key's result: by a mailbox, or by calling its _arrive.
+        """
+
+    def unlisten(self, listener: SharedListener) -> bool:
+        """Stop that; False if the result was faster."""
+
     def counters(self) -> SharedTableStats:
         """Counters, read without a lock."""
+
+class SharedListener:
+    """One future that waits for one key."""
+
+class LoopMailbox:
+    """
+    What an asyncio loop has yet to tell its futures; one wake-up of the loop for all of it.
+    """
+
+    def __init__(self, loop: object) -> None: ...
+    @property
+    def loop(self) -> object: ...
+    def __call__(self) -> None: ...
+
+class SharedCompletions:
+    """The iterator of as_completed."""
+
+    def __iter__(self) -> object: ...
+    def __next__(self) -> tuple[str, Any]: ...
+
+class SharedLoan:
+    """A bytes object to write into before it is seen."""
+
+    def __init__(self, size: int) -> None: ...
+    def __buffer__(self, flags, /):
+        """
+        Return a buffer object that exposes the underlying memory of the object.
+        """
+
+    def __release_buffer__(self, buffer, /):
+        """
+        Release the buffer object that exposes the underlying memory of the object.
+        """
+
+    def finish(self) -> bytes:
+        """The bytes; BufferError while something looks at them."""
 
 def after_fork_in_child() -> None:
     """Makes the tables of the parent process unusable in this one."""

@@ -67,6 +67,16 @@ managed::Patience patience_of(nb::handle timeout) {
     return patience;
 }
 
+/// The str of a key or topic in shared memory.
+nb::object stored_str(std::string_view utf8) {
+    try {
+        return str_of(utf8);
+    } catch (nb::python_error &error) {
+        if (!error.matches(PyExc_UnicodeDecodeError)) throw;
+    }
+    managed::fail_corrupted("a name is not UTF-8");
+}
+
 [[noreturn]] void raise_key_error(nb::handle key) {
     PyErr_SetObject(PyExc_KeyError, key.ptr());
     throw nb::python_error();
@@ -196,7 +206,7 @@ class ManagedStore {
         if (outcome == Outcome::Busy || (outcome == Outcome::Absent && patience.deadline))
             outcome = detached([&] { return store.take_wait(name, text, out, patience, claimed.get()); });
         if (outcome != Outcome::Done) return nb::borrow(missing);
-        const nb::object key = str_of(text);
+        const nb::object key = stored_str(text);
         return nb::make_tuple(key, deliver(key, out, false));
     }
 
@@ -227,7 +237,7 @@ class ManagedStore {
     nb::list keys() {
         const std::vector<std::string> found = without_gil([&] { return store.keys(); });
         nb::list list;
-        for (const std::string &key : found) list.append(str_of(key));
+        for (const std::string &key : found) list.append(stored_str(key));
         return list;
     }
 
@@ -237,8 +247,9 @@ class ManagedStore {
         for (const managed::EntryReport &report : reports) {
             const bool exception = report.kind == managed::Kind::Exception;
             list.append(nb::make_tuple(
-                str_of(report.key), report.building, exception, report.codec, report.length, report.priority,
-                report.topic ? str_of(*report.topic) : nb::none(), static_cast<double>(report.age) * 1e-9,
+                stored_str(report.key), report.building, exception, report.codec, report.length,
+                report.priority, report.topic ? stored_str(*report.topic) : nb::none(),
+                static_cast<double>(report.age) * 1e-9,
                 report.lifetime ? nb::object(nb::float_(static_cast<double>(report.lifetime) * 1e-9))
                                 : nb::none(),
                 report.producer, report.pins));
@@ -302,7 +313,7 @@ class ManagedWatch {
         if (detached([&] { return watch_.next(arrived, patience); }) == Outcome::Interrupted)
             return nb::none();
         nb::list list;
-        for (const std::string &key : arrived) list.append(str_of(key));
+        for (const std::string &key : arrived) list.append(stored_str(key));
         return list;
     }
     void stop() {

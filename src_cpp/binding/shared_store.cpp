@@ -440,11 +440,13 @@ void bind_shared_store(nb::module_ &m) {
         .def("close", &SharedStore::close,
              "Drop the results, wake every waiter with Closed, refuse further use.")
         .def_prop_ro("closed", &SharedStore::closed, "Whether close() was called.")
-        .def("_peek", &SharedStore::peek, "key"_a.none(), "default"_a.none(),
-             nb::sig("def _peek(self, key: str, default: typing.Any) -> typing.Any"))
-        .def("_remove", &SharedStore::remove, "key"_a.none(), "default"_a.none(),
-             nb::sig("def _remove(self, key: str, default: typing.Any) -> typing.Any"))
-        .def("_keys", &SharedStore::key_list)
+        .def("peek", &SharedStore::peek, "key"_a.none(), "default"_a.none(),
+             nb::sig("def peek(self, key: str, default: typing.Any) -> typing.Any"),
+             "The result, an exception as an object; no use in the sense of on_full.")
+        .def("remove", &SharedStore::remove, "key"_a.none(), "default"_a.none(),
+             nb::sig("def remove(self, key: str, default: typing.Any) -> typing.Any"),
+             "The same, and the entry is gone.")
+        .def("key_list", &SharedStore::key_list, "The keys as they are now.")
         .def("sightings", &SharedStore::sightings,
              nb::sig("def sightings(self) -> list[tuple[str, bool, int, int, str | None, float, float | "
                      "None, int]]"),

@@ -24,8 +24,7 @@ Value boxed(int n) {
 }
 
 auto no_longer_than(std::chrono::milliseconds limit) {
-    return
-        [until = Clock::now() + limit](Parker &parker) noexcept { return parker.park_until(until); };
+    return [until = Clock::now() + limit](Parker &parker) noexcept { return parker.park_until(until); };
 }
 
 auto forever() {

@@ -1,24 +1,29 @@
-"""Both stores, and threads that race each other."""
+"""Every store, threads that race each other, and who is on the other side."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 import offgil
 from offgil import ResultStore
+from store_sides import MakeStore, Processes, Threads
 
 InParallel = Callable[..., list[object]]
 
+#: Which stores cross which border.
+SIDES = {"shared-threads": Threads, "managed-threads": Threads, "managed-processes": Processes}
 
-def make_store(kind: str) -> ResultStore:
+
+def open_kind(kind: str, **options: Any) -> ResultStore:
     if kind == "managed":
         if sys.platform != "linux":
             pytest.skip("the managed-dict store needs Linux")
-        return offgil.open_store("managed", max_bytes=64 << 20)
-    return offgil.open_store(kind)
+        return offgil.open_store("managed", **{"max_bytes": 64 << 20} | options)
+    return offgil.open_store(kind, **options)
 
 
 @pytest.fixture(params=["shared", "managed"])
@@ -27,8 +32,38 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def store(kind: str) -> Iterator[ResultStore]:
-    with make_store(kind) as opened:
+def make_store(kind: str) -> Iterator[MakeStore]:
+    """Open a store with options; it is closed at the end."""
+    opened: list[ResultStore] = []
+
+    def make(**options: Any) -> ResultStore:
+        opened.append(open_kind(kind, **options))
+        return opened[-1]
+
+    yield make
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def store(make_store: MakeStore) -> ResultStore:
+    return make_store()
+
+
+@pytest.fixture(params=SIDES)
+def border(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def side(border: str) -> Threads | Processes:
+    return SIDES[border]()
+
+
+@pytest.fixture
+def bordered(border: str) -> Iterator[ResultStore]:
+    """A store that the other side can be given."""
+    with open_kind(border.partition("-")[0]) as opened:
         yield opened
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, MutableMapping
 from functools import partial
@@ -10,37 +9,7 @@ from functools import partial
 import pytest
 
 from offgil import Closed, ResultStore, StoreTimeout
-
-
-def until_parked(store: ResultStore, count: int = 1) -> None:
-    # Generous: it only turns a waiter that died into a failure instead of a hang.
-    limit = time.monotonic() + 30
-    while store.stats().waiters < count:
-        assert time.monotonic() < limit, f"{store.stats().waiters} of {count} waiters are parked"
-        time.sleep(0.001)
-
-
-def in_background(fn: Callable[[], object]) -> Callable[[], object]:
-    """Starts a thread; the function that is returned waits for its result or its exception."""
-    outcome: list[object] = []
-
-    def work() -> None:
-        try:
-            outcome.append(fn())
-        except BaseException as exc:
-            outcome.append(exc)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-
-    def join() -> object:
-        thread.join(60)
-        assert outcome, "the call is still waiting"
-        if isinstance(outcome[0], BaseException):
-            raise outcome[0]
-        return outcome[0]
-
-    return join
+from store_sides import in_background, until_parked
 
 
 class StrSubclass(str):

@@ -15,6 +15,7 @@ COMMANDS = {
     "batch": "offgil.cli.batch:batch",
     "doctor": "offgil.cli.doctor:doctor",
     "mock-server": "offgil.cli.mock_server:mock_server",
+    "store": "offgil.cli.store:store",
 }
 
 

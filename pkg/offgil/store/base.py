@@ -188,8 +188,7 @@ class ResultStore(MutableMapping[str, Any]):
     def as_completed(self, keys: Iterable[str], timeout: float | None = None) -> Iterator[tuple[str, Any]]:
         """Iterate over ``(key, value)`` of ``keys`` in the order in which the results arrive; they stay in the store.
 
-        All keys are waited for in one sleep.  A key that is given twice comes once.  The value is what was there when
-        the key was found or what woke the iterator, even if it was removed since.
+        All keys are waited for in one sleep.  A key that is given twice comes once.
 
         Args:
             keys: read at the call.

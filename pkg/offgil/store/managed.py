@@ -101,6 +101,14 @@ class ManagedDictStore(ResultStore):
         table = create(-1) if name is None else named.open_or_create(name, create, attach)
         self._set_up(table, codec, name, decision or Decision("managed", "ManagedDictStore was made by name"))
 
+    @classmethod
+    def _existing(cls, name: str) -> ManagedDictStore:
+        """The store of that name; never makes one."""
+        codec, store = Codec(pickle=False), cls.__new__(cls)
+        table = named.open_existing(name, lambda fd: _core.ManagedStore.attach(fd, codec.encode, codec.decode))
+        store._set_up(table, codec, name, Decision("managed", "it was there"))
+        return store
+
     def _set_up(self, table: _core.ManagedStore, codec: Codec, name: str | None, decision: Decision) -> None:
         self._table = table
         self._codec = codec

@@ -115,7 +115,8 @@ def _attach(home: int, name: str, attach: _Make) -> _core.ManagedStore:
         raise StoreCorrupted(f"the store {name!r} cannot be used: {exc}; 'offgil store rm {name}' removes it") from exc
     if table.closed:
         # Whoever was removing it did not come to the end.
-        os.unlink(name, dir_fd=home)
+        if os.fstat(table.fileno()).st_ino == os.stat(name, dir_fd=home, follow_symlinks=False).st_ino:
+            os.unlink(name, dir_fd=home)
         raise FileNotFoundError(name)
     return table
 

@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any, final, get_args
 
@@ -90,6 +90,15 @@ class SharedStateStore(_core.SharedTable, _Contract):
         self._bounds = (max_bytes or 0, max_entries or 0)
         self.decision = decision or Decision("shared", "SharedStateStore was made by name")
 
+    def _keys(self) -> list[str]:
+        return self.key_list()
+
+    def _peek(self, key: str, default: Any) -> Any:
+        return self.peek(key, default)
+
+    def _remove(self, key: str, default: Any) -> Any:
+        return self.remove(key, default)
+
     def put_exception(
         self,
         key: str,
@@ -159,8 +168,8 @@ class SharedStateStore(_core.SharedTable, _Contract):
             value = loan.finish()
         except BufferError:
             raise BufferError(
-                f"the memory reserved for {key!r} is still in use, for instance by a numpy array or a slice of the view: "
-                "nothing was published; let go of them (del) before the block ends"
+                f"the memory reserved for {key!r} is still in use, for instance by a numpy array or a slice of the "
+                "view: nothing was published; let go of them (del) before the block ends"
             ) from None
         self.put(key, value, ttl=ttl, priority=priority, topic=topic, timeout=timeout)
 
@@ -173,12 +182,16 @@ class SharedStateStore(_core.SharedTable, _Contract):
             # PickleBuffer.raw() also knows the formats that memoryview.cast() does not.
             flat = PickleBuffer(view).raw() if view.c_contiguous else memoryview(view.tobytes())
         except (TypeError, ValueError) as error:
-            raise CodecError(f"the value under {key!r} is a {type(value).__name__}, without bytes to look at: {error}") from None
+            raise CodecError(
+                f"the value under {key!r} is a {type(value).__name__}, without bytes to look at: {error}"
+            ) from None
         return flat.toreadonly()
 
     def snapshot(self) -> list[Entry]:
         return [
-            Entry(key, "published", "exception" if failed else "reference", size, priority, topic, age, ttl, producer, 0)
+            Entry(
+                key, "published", "exception" if failed else "reference", size, priority, topic, age, ttl, producer, 0
+            )
             for key, failed, size, priority, topic, age, ttl, producer in self.sightings()
         ]
 
@@ -248,7 +261,6 @@ def _mailbox() -> _core.LoopMailbox:
 
 
 def _release(view: memoryview) -> None:
-    try:
+    # If something looks at it, whoever asks the loan hears of it.
+    with suppress(BufferError):
         view.release()
-    except BufferError:
-        pass  # something looks at it: whoever asks the loan hears of it

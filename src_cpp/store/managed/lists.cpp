@@ -145,6 +145,10 @@ void ShardTable::sweep(std::uint32_t budget) const {
     if (!earliest) return;
     const std::int64_t now = monotonic_ns();
     if (now < earliest) return;
+    if (shard_.expiring_count > segment_.layout().records)
+        fail_corrupted("more entries expire than there are");
+    // Some of what was left to look at may be gone.
+    shard_.sweep_left = std::min(shard_.sweep_left, shard_.expiring_count);
     // Round and round: what stays goes to the end of the list, and after a round its earliest is known.
     for (; budget && shard_.sweep_left && shard_.expiring.head; --budget) {
         --shard_.sweep_left;

@@ -87,7 +87,9 @@ void ShardTable::rebuild() const {
 void ShardTable::rebuild_memory() const {
     std::vector<std::uint32_t> used;
     each_record([&](std::uint32_t, Record &record) {
-        if (word_of(record).state != State::Free && record.units) used.push_back(record.units);
+        if (word_of(record).state == State::Free || !record.units) return;
+        check(record);
+        used.push_back(record.units);
     });
     std::sort(used.begin(), used.end());
     if (std::adjacent_find(used.begin(), used.end()) != used.end())

@@ -7,9 +7,13 @@ namespace offgil::store::managed {
 void Fetched::release() {
     if (!process_) return;
     const std::shared_ptr<Process> process = std::move(process_);
-    const ShardTable shard(process->segment(), shard_);
-    const LockMutex lock = lock_shard(process->segment(), shard_, Mode::Wait);
-    process->unpin(shard, record_);
+    try {
+        const ShardTable shard(process->segment(), shard_);
+        const LockMutex lock = lock_shard(process->segment(), shard_, Mode::Wait);
+        process->unpin(shard, record_);
+    } catch (const Error &) {
+        // Damaged; whoever works with the store next will be told.  This one has its value.
+    }
 }
 
 HeldPointer Fetched::keep() {
