@@ -14,7 +14,7 @@ from offgil_ci.process import StepFailed
 from offgil_ci.results import Counts, Result, table, total
 
 # Rows that are not an interpreter.
-CPP, LINT, STUBS, PARITY = "C++", "lint", "stubs", "parity"
+CPP, LINT, STUBS, PARITY, COMPARE = "C++", "lint", "stubs", "parity", "compare"
 CHOICES = {f"cpp-{variant}": variant for variant in suites.SANITIZERS}
 
 
@@ -57,11 +57,19 @@ class Matrix:
 
     def parity(self) -> None:
         """The same programs on all interpreters that have a wheel now."""
-        names = [result.row for result in self.results if result.suite == "wheel" and result.status == "ok"]
+        names = self._wheels()
         if len(names) > 1:
             self.attempt("any", PARITY, lambda: suites.parity(names))
         else:
             self.leave_out("any", PARITY, f"it takes two interpreters, and there is {len(names) or 'none'}")
+
+    def compare(self) -> None:
+        """`offgil compare` in its quick form: for equal answers, not for times."""
+        if names := self._wheels():
+            self.attempt("any", COMPARE, lambda: suites.compare(names, "--quick"))
+
+    def _wheels(self) -> list[str]:
+        return [result.row for result in self.results if result.suite == "wheel" and result.status == "ok"]
 
     def cpp(self, variant: str) -> None:
         """The C++ tests in one variant."""
@@ -134,6 +142,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         packages.ensure(packages.EXTENSION, packages.CPP_TESTS)
         run_everything(matrix, options.only, quick=options.quick)
+        matrix.compare()
     except StepFailed as error:
         print(f"ci/test: {error}", file=sys.stderr)
         return 1

@@ -356,7 +356,8 @@ void bind_stats(nb::module_ &m) {
         .def_ro("expired", &Stats::expired)
         .def_ro("evicted", &Stats::evicted)
         .def_ro("processes", &Stats::processes)
-        .def_ro("repairs", &Stats::repairs);
+        .def_ro("repairs", &Stats::repairs)
+        .def_ro("memory_used", &Stats::memory_used);
 }
 
 void bind_watch(nb::module_ &m) {

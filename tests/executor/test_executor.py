@@ -267,7 +267,9 @@ def test_asyncio(make: MakeExecutor, tmp_path: Path) -> None:
         assert await asyncio.gather(*(executor.submit_async(tasks.add, n) for n in range(50))) == list(range(1, 51))
         with pytest.raises(ValueError, match="wrong"):
             await executor.submit_async(tasks.fail, "wrong")
-        blocked = [asyncio.ensure_future(executor.submit_async(tasks.wait_for_file, str(tmp_path / "go"))) for _ in "ab"]
+        blocked = [
+            asyncio.ensure_future(executor.submit_async(tasks.wait_for_file, str(tmp_path / "go"))) for _ in "ab"
+        ]
         await asyncio.sleep(0)
         with pytest.raises(ExecutorFull):
             await executor.options(submit_timeout=0.05).submit_async(tasks.add, 1)

@@ -27,7 +27,8 @@ if __name__ == "__main__":
 TESTS = str(Path(__file__).parents[1])
 
 each = pytest.mark.parametrize(
-    ("kind", "method"), [("threads", "fork"), ("processes", "fork"), ("processes", "forkserver"), ("processes", "spawn")]
+    ("kind", "method"),
+    [("threads", "fork"), ("processes", "fork"), ("processes", "forkserver"), ("processes", "spawn")],
 )
 
 

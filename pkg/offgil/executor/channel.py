@@ -136,7 +136,7 @@ def in_place(store: _core.ManagedStore, frame: bytes | memoryview) -> bytes | me
     if type(frame) is bytes:
         return frame
     stats = store.stats()
-    return frame if 2 * stats.bytes_used <= stats.bytes_limit else memoryview(bytes(frame))
+    return frame if 2 * stats.memory_used <= stats.bytes_limit else memoryview(bytes(frame))
 
 
 # Tasks are encoded before they come to the store, so that one is claimed before anything of it is unpickled.  What is

@@ -108,6 +108,8 @@ class Fetched {
 struct Stats {
     std::uint64_t entries, bytes_used, bytes_limit, puts, takes, waiters, entries_limit, blocked, expired,
         evicted, processes, repairs;
+    /// Bytes of whole pages in use: by values, and by what was removed while somebody looks at it.
+    std::uint64_t memory_used;
 };
 
 /// What a snapshot says about one entry.

@@ -1,0 +1,11 @@
+"""The same workload on several interpreters, with threads or processes and with each store: is it the same answer, and how
+fast does it come?
+
+``workloads.py`` has the built-in workloads, ``child.py`` runs one of them in a process of its own, ``run.py`` drives those
+processes, and ``report.py`` makes the table.
+"""
+
+from offgil.compare.report import Row, table
+from offgil.compare.run import compare
+
+__all__ = ["Row", "compare", "table"]
