@@ -74,7 +74,9 @@ def test_what_is_no_json_marks_the_line(job: BatchJob, env: dict[str, str]) -> N
     assert "not JSON serializable" in job.by_id()["request-1"]["error"]["message"]
 
 
-@pytest.mark.parametrize("wrong", ["batch_functions", "batch_functions:absent", "no_such_module:f", "batch_functions:number"])
+@pytest.mark.parametrize(
+    "wrong", ["batch_functions", "batch_functions:absent", "no_such_module:f", "batch_functions:number"]
+)
 def test_what_is_no_function_is_refused_before_anything_is_sent(job: BatchJob, env: dict[str, str], wrong: str) -> None:
     job.write([chat(1)])
     done = job.run("http://127.0.0.1:1", "--process", wrong, env=env)

@@ -116,6 +116,4 @@ def test_the_table_compares_with_the_gil_build_of_the_same_version() -> None:
     assert [line.split()[-2:] for line in lines[2:5]] == [["2000.0", "1.00"], ["500.0", "4.00"], ["1000.0", "-"]]
     assert disagreements(rows) == []
     rows[1].digests = {"b"}
-    assert disagreements(rows) == [
-        "w has 2 different answers: 3.13.2 processes, 3.14.0t threads; 3.13.2t threads"
-    ]
+    assert disagreements(rows) == ["w has 2 different answers: 3.13.2 processes, 3.14.0t threads; 3.13.2t threads"]

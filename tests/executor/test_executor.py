@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import time
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import Any
@@ -67,8 +66,10 @@ def test_map_times_out_and_cancels_the_rest(executor: Executor, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     "value",
-    [None, True, 7, 2**80, 1.5, "text", "\ud800", b"bytes", bytearray(b"x"), [1, {"a": (2,)}], b"B" * 1_000_000]
-    + ["t" * 1_000_000, float],
+    [
+        *(None, True, 7, 2**80, 1.5, "text", "\ud800", b"bytes", bytearray(b"x"), [1, {"a": (2,)}], float),
+        *(b"B" * 1_000_000, "t" * 1_000_000),
+    ],
     ids=lambda value: type(value).__name__,
 )
 def test_values_come_back_equal(executor: Executor, value: Any) -> None:
@@ -83,7 +84,7 @@ def test_methods_and_instances(executor: Executor) -> None:
 
 
 def test_exceptions_come_with_where_they_were_raised(executor: Executor, kind: str) -> None:
-    with pytest.raises(ValueError, match="^wrong$") as caught:
+    with pytest.raises(ValueError, match=r"^wrong$") as caught:
         executor.submit(tasks.fail, "wrong").result(60)
     if kind == "processes":
         assert isinstance(caught.value.__cause__, offgil.RemoteTraceback)
@@ -201,9 +202,7 @@ def test_an_initializer_that_raises_breaks_the_executor(make: MakeExecutor) -> N
     with pytest.raises(concurrent.futures.BrokenExecutor, match="no model file"):
         future.result(60)
     with pytest.raises(BrokenExecutor, match="no model file"):
-        for _ in range(1000):  # the news may not be here yet
-            executor.submit(tasks.add, 1)
-            time.sleep(0.01)
+        executor.submit(tasks.add, 1)
 
 
 def test_max_tasks_per_worker(make: MakeExecutor) -> None:

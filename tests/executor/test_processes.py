@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from concurrent.futures import wait
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +74,8 @@ def test_random_kills_lose_and_repeat_nothing(make: MakeExecutor, tmp_path: Path
         for report in executor.snapshot()[:1]:
             if isinstance(report.worker, int) and kills < 30:
                 kills += 1
-                try:
+                with suppress(ProcessLookupError):
                     os.kill(report.worker, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
         time.sleep(0.002)
     outcomes = [future.exception(60) for future in futures]
     assert all(outcome is None or isinstance(outcome, WorkerDied) for outcome in outcomes)

@@ -1,7 +1,7 @@
 """Runs every program of this folder with every store on this interpreter, and writes what they print to a JSON file.
 
-The outputs must be equal: of the stores on one interpreter (test_parity.py), and of all interpreters (ci/test).  With the
-shared-state store the workers are threads, with the managed-dict store they are processes.
+The outputs must be equal: of the stores on one interpreter (test_parity.py), and of all interpreters (ci/test).  With
+the shared-state store the workers are threads, with the managed-dict store they are processes.
 """
 
 from __future__ import annotations

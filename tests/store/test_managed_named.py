@@ -172,7 +172,10 @@ def test_what_is_no_store_of_ours_is_refused(home: Path, tmp_path: Path) -> None
 
 def test_a_file_system_that_is_full_is_an_error_and_no_signal(home: Path, tmp_path: Path) -> None:
     done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=24m", "offgil-test", str(tmp_path)], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=24m", "offgil-test", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         pytest.skip(f"cannot mount a file system to fill it: {done.stderr.strip()}")

@@ -72,7 +72,7 @@ class Processor:
 
     def done(self, timeout: float) -> list[Processed]:
         """The calls that have ended since; waits up to ``timeout`` seconds for one if there are none."""
-        found = []
+        found: list[Processed] = []
         try:
             while True:
                 tag, future = self._done.get(timeout=0 if found else timeout)

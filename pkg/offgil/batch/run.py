@@ -293,9 +293,7 @@ class BatchRun:
         self.counts.retried += 1
         heapq.heappush(self._waiting, (time.monotonic() + pause, next(self._numbers), job))
 
-    def _result(
-        self, line: Job | Rejected, response: str, error: str, *, ok: bool, processed: str = "null"
-    ) -> None:
+    def _result(self, line: Job | Rejected, response: str, error: str, *, ok: bool, processed: str = "null") -> None:
         custom_id = "null" if line.custom_id is None else quote(line.custom_id)
         number = next(self._numbers)
         extra = "" if self._processor is None else f',"processed":{processed}'

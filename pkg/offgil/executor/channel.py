@@ -126,8 +126,8 @@ class Channel:
 
 def _attach(tasks: Any, news: Any, claims: Any) -> Channel:
     channel = Channel.__new__(Channel)
-    tables = [_core.ManagedStore.attach(each.detach(), _encode, _decode) for each in (tasks, news)]
-    channel._set_up(*tables, claims.detach())
+    stores = [_core.ManagedStore.attach(each.detach(), _encode, _decode) for each in (tasks, news)]
+    channel._set_up(stores[0], stores[1], claims.detach())
     return channel
 
 

@@ -141,7 +141,8 @@ class Executor(concurrent.futures.Executor):
         Cancelling cancels the task if it has not begun.  Where ``max_pending`` tasks are pending, this waits without
         blocking the event loop.
         """
-        return await self._submit_async(fn, args, kwargs, DEFAULT)
+        result: T = await self._submit_async(fn, args, kwargs, DEFAULT)
+        return result
 
     def options(
         self,
@@ -306,8 +307,8 @@ class Submitter:
 
     async def submit_async(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """As :meth:`Executor.submit_async`, which documents it."""
-        return await self._executor._submit_async(fn, args, kwargs, self._options)
-
+        result: T = await self._executor._submit_async(fn, args, kwargs, self._options)
+        return result
 
 
 def _decide(workers: str) -> Decision:

@@ -18,7 +18,7 @@ the object demands it, as ``bytes`` does.
 from __future__ import annotations
 
 import builtins
-import functools
+import importlib
 import pickle
 import struct
 import traceback
@@ -163,14 +163,13 @@ def _cloudpickle(fn: Callable[..., Any], refusal: Exception, what: str = "") -> 
     """cloudpickle's ``dumps``, wrapped so that its errors are ours too."""
     name = name_of(fn)
     try:
-        import cloudpickle
+        cloudpickle = importlib.import_module("cloudpickle")
     except ImportError:
         raise CodecError(
             f"{what}{name} cannot be sent to a worker process: {refusal}; define it at the top of a module, or install "
             "cloudpickle"
         ) from refusal
 
-    @functools.wraps(cloudpickle.dumps)
     def dumps(*args: Any, **kwargs: Any) -> bytes:
         try:
             return bytes(cloudpickle.dumps(*args, **kwargs))
@@ -236,5 +235,6 @@ def read_exception(frame: bytes | memoryview) -> BaseException:
             exc = None  # many exceptions cannot be made anew from their args
     if not isinstance(exc, BaseException):
         exc = RemoteError(description)
-    exc.__cause__ = RemoteTraceback(f'\n"""\n{text}"""')
-    return exc
+    made: BaseException = exc
+    made.__cause__ = RemoteTraceback(f'\n"""\n{text}"""')
+    return made

@@ -16,9 +16,12 @@ _backends: weakref.WeakSet[Backend] = weakref.WeakSet()
 def watch_over(backend: Backend) -> None:
     """Have the backend end in time, and not be used by forks of this process."""
     _backends.add(backend)
+    # Last registered, first called: before multiprocessing waits for its processes, in whatever order things were
+    # imported.
+    atexit.unregister(_finish)
+    atexit.register(_finish)
 
 
-@atexit.register
 def _finish() -> None:
     # As concurrent.futures does it: what was submitted is run to its end.  The threads are daemons, so nobody has
     # waited for them before this.

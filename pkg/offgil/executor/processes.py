@@ -13,7 +13,7 @@ settled, and never waited for by the watcher.  The counters belong to the collec
 
 from __future__ import annotations
 
-import multiprocessing
+import multiprocessing.util  # registers its own end before ours, see lifetime.py
 import os
 import signal
 import threading
@@ -365,7 +365,6 @@ class Processes:
     @property
     def submitted(self) -> int:
         return self._next
-
 
 
 def _unreadable(exc: Exception) -> CodecError:

@@ -372,4 +372,3 @@ class Threads:
     @property
     def submitted(self) -> int:
         return self._next
-

@@ -70,7 +70,11 @@ def main(folder):
         print(list(executor.map(power, range(20))), list(executor.map(power, range(9), range(9), chunksize=4)))
         print([f.result() for f in [executor.submit(power, n, exponent=3) for n in range(9)]])
         print(sorted(f.result() for f in as_completed([executor.submit(math.factorial, n) for n in range(9)])))
-        for future in [executor.submit(fail, "gone"), executor.submit(refuse), executor.submit(os.stat, "/no/such/file")]:
+        for future in [
+            executor.submit(fail, "gone"),
+            executor.submit(refuse),
+            executor.submit(os.stat, "/no/such/file"),
+        ]:
             print(attempt(future), type(future.exception()).__mro__[1].__name__)
         print(executor.submit(refuse).exception().code)
         print(attempt(executor.submit(power, "a")), attempt(executor.submit(power)))
@@ -93,7 +97,8 @@ def main(folder):
         print([f.cancel() for f in cancelled], held.cancel(), held.running(), several[0].running())
         open(gate, "w").close()
         wait(several)
-        print(open(path).read(), held.result(), [f.cancelled() for f in cancelled], held.cancel())
+        with open(path) as file:
+            print(file.read(), held.result(), [f.cancelled() for f in cancelled], held.cancel())
         print(sum(executor.map(power, range(200))))
         stats = executor.stats()
         print(stats.submitted, stats.succeeded, stats.failed, stats.cancelled, stats.pending, stats.running)
