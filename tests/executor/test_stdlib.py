@@ -1,14 +1,14 @@
 """CPython's own tests of concurrent.futures, with our executor in place of its own.
 
 They are classes that make ``self.executor`` from ``executor_type`` with the arguments of the standard library's
-executors; ``Adapted`` translates those.  Left out are tests of the standard executors' insides, each with its reason.
+executors; ``Adapted`` translates those.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import sys
 import unittest
+from functools import partial
 from typing import Any
 
 import pytest
@@ -23,12 +23,6 @@ from test.test_concurrent_futures import executor as stdlib_executor
 from test.test_concurrent_futures import test_as_completed, test_wait
 from test.test_concurrent_futures.util import ExecutorMixin
 
-LEFT_OUT = {
-    "test_map_recursive": "submits from within a worker to a global pool",
-    "test_swallows_falsey_exceptions": "needs a class of the test module, which workers cannot import by that name",
-}
-
-
 class Adapted(Executor):
     """Takes what the standard executors take."""
 
@@ -37,15 +31,12 @@ class Adapted(Executor):
 
 
 class Threads(ExecutorMixin):
-    executor_type = Adapted
-    executor_kwargs = {"workers": "threads"}
-    ctx = None
+    executor_type = staticmethod(partial(Adapted, workers="threads"))
 
 
 class Processes(ExecutorMixin):
-    executor_type = Adapted
-    executor_kwargs = {"workers": "processes", "mp_context": multiprocessing.get_context("forkserver")}
-    ctx = None
+    executor_type = staticmethod(partial(Adapted, workers="processes"))
+    ctx = "forkserver"
 
 
 SUITES = {
@@ -71,8 +62,6 @@ def methods_of(suite: type) -> list[str]:
 @pytest.mark.parametrize(("case", "method"), cases())
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_as_cpython_does(case: type[unittest.TestCase], method: str) -> None:
-    if method in LEFT_OUT:
-        pytest.skip(LEFT_OUT[method])
     result = unittest.TestResult()
     case(method).run(result)
     for _, text in [*result.errors, *result.failures]:

@@ -153,9 +153,7 @@ class Processes:
     def _start_worker(self) -> Worker:
         slot = self._free_slots.pop()
         self._channel.mark(slot, starting=True)
-        # The fork server is the parent of what it forks, and ends with this process.
-        parent = 0 if self._context.get_start_method() == "forkserver" else os.getpid()
-        args = (self._channel, slot, parent, self._initializer, self._initargs, self._max_tasks)
+        args = (self._channel, slot, self._initializer, self._initargs, self._max_tasks)
         try:
             process = self._context.Process(target=run_worker, args=args, name=f"offgil-worker-{slot}")  # type: ignore[attr-defined]
             process.start()
@@ -224,7 +222,7 @@ class Processes:
         self._after(task)
 
     def _after(self, task: Task) -> None:
-        task.release()
+        task.fn = task.backend = None  # a future that is done needs neither
         if task.options is not DEFAULT:
             self._frames.pop(task.number, None)
             if task.options.timeout is not None and self._watcher is not None:

@@ -156,7 +156,7 @@ class Task(Future[Any]):
         self.options = options
         self.submitted = time.monotonic()
         self.fn: Callable[..., Any] | None = fn  # for its name; dropped when done
-        self.backend: Backend | None = backend
+        self.backend: Backend | None = backend  # likewise
 
     def cancel(self) -> bool:
         backend = self.backend
@@ -169,10 +169,6 @@ class Task(Future[Any]):
     def running(self) -> bool:
         backend = self.backend
         return backend is not None and not self.done() and not backend.is_queued(self)
-
-    def release(self) -> None:
-        """Let go of what a future that is done does not need."""
-        self.fn = self.backend = None
 
 
 def name_of(fn: Callable[..., Any] | None) -> str:

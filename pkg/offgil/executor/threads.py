@@ -37,14 +37,7 @@ _Call = tuple[contextvars.Context, Callable[..., Any], tuple[Any, ...], dict[str
 class _ThreadTask(Task):
     """A task with all that it needs to run, until it is begun or cancelled."""
 
-    call: list[_Call]  # one, or none any more: removing it from a list is atomic, and costs no lock
-
-    def begin(self) -> _Call | None:
-        """Make the task the caller's; ``None`` if it is somebody else's already."""
-        try:
-            return self.call.pop()
-        except IndexError:
-            return None
+    call: list[_Call]  # one, or none any more: whoever pops it has the task; no lock is needed for that
 
 
 class _Worker:
@@ -132,11 +125,14 @@ class Threads:
 
     def withdraw(self, task: Task) -> bool:
         assert isinstance(task, _ThreadTask)
-        if task.begin() is None:
+        try:
+            task.call.pop()
+        except IndexError:
             return False
         self._tasks.pop(task.number, None)
         with self._lock:
             self._cancelled += 1
+        task.fn = task.backend = None
         self._after(task)
         self._end_if_done()
         return True
@@ -174,8 +170,9 @@ class Threads:
                 self._tokens.put(False)
                 break
             task = self._best()
-            call = task.begin()
-            if call is None:
+            try:
+                call = task.call.pop()
+            except IndexError:
                 continue  # cancelled
             self._run(worker, task, *call)
             del task, call
@@ -186,6 +183,9 @@ class Threads:
         self._leave(worker)
 
     def _best(self) -> _ThreadTask:
+        levels = self._levels
+        if len(levels) == 1:
+            return levels[0].popleft()
         while True:  # until it finds the one that the token stands for, or a better one
             for level in self._levels.values():
                 if level:
@@ -218,9 +218,11 @@ class Threads:
                 worker.succeeded += 1
                 try:
                     task.set_result(result)
-                except InvalidStateError:  # noqa: SIM105 - faster than contextlib.suppress
-                    pass  # somebody else has settled it, though futures of an executor are not theirs to settle
-                self._after(task)
+                except InvalidStateError:
+                    worker.succeeded -= 1  # somebody else has settled it, though it is not theirs to settle
+                task.fn = task.backend = None
+                if task.options is not DEFAULT or self._on_done is not None:
+                    self._after(task)
         worker.task = None
 
     def _fail(self, worker: _Worker, task: _ThreadTask, exc: BaseException) -> None:
@@ -228,10 +230,10 @@ class Threads:
             worker.failed += 1
             with contextlib.suppress(InvalidStateError):
                 task.set_exception(exc)
+            task.fn = task.backend = None
             self._after(task)
 
     def _after(self, task: Task) -> None:
-        task.release()
         if task.options.timeout is not None:
             with self._lock:
                 self._limit(-1)
@@ -256,7 +258,8 @@ class Threads:
                 )
                 self._refusal.__cause__ = exc
         for task in list(self._tasks.values()):
-            if task.begin() is not None:
+            if task.call:
+                task.call.clear()
                 broken = self._refusal_again()
                 broken.__cause__ = exc
                 self._fail(self._gone, task, broken)
@@ -306,6 +309,7 @@ class Threads:
                 f"killed, so {worker.thread.name} still runs it, and another one takes its place"
             )
         )
+        task.fn = task.backend = None
         self._after(task)
         self._end_if_done()
 

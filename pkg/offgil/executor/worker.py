@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import multiprocessing
 import os
 import signal
 import traceback
@@ -37,7 +38,6 @@ class _Interrupts:
 def run_worker(
     channel: Channel,
     slot: int,
-    parent: int,
     initializer: Callable[..., Any] | None,
     initargs: tuple[Any, ...],
     max_tasks: int | None,
@@ -46,12 +46,11 @@ def run_worker(
 
     Args:
         slot: of its claim.
-        parent: pid of the process whose death ends the worker; 0 for whoever is its parent now.
         max_tasks: end after so many.
     """
     interrupts = _Interrupts()
     signal.signal(signal.SIGINT, interrupts.handle)
-    parent = parent or os.getppid()
+    orphaned = _orphan_check()
     try:
         if initializer is not None:
             initializer(*initargs)
@@ -66,7 +65,7 @@ def run_worker(
         while max_tasks is None or max_tasks > 0:
             entry = take(None, _LOOK_AFTER_PARENT, None, claim)
             if entry is None:
-                if os.getppid() != parent:
+                if orphaned():
                     return
                 continue
             _run(channel, int(entry[0], 16), entry[1], functions, interrupts)
@@ -75,6 +74,16 @@ def run_worker(
                 max_tasks -= 1
     except Closed:
         pass
+
+
+def _orphan_check() -> Callable[[], bool]:
+    """Asks whether the process that started this one has ended."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    # The fork server outlives it, so the parent's pid says nothing there; multiprocessing's pipe says it.  With fork that
+    # pipe is held open by the other workers, and the pid says it.
+    is_child = os.getppid() == parent.pid
+    return lambda: (is_child and os.getppid() != parent.pid) or not parent.is_alive()
 
 
 def _run(
