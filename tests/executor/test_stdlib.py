@@ -23,6 +23,7 @@ from test.test_concurrent_futures import executor as stdlib_executor
 from test.test_concurrent_futures import test_as_completed, test_wait
 from test.test_concurrent_futures.util import ExecutorMixin
 
+
 class Adapted(Executor):
     """Takes what the standard executors take."""
 

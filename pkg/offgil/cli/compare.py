@@ -26,8 +26,8 @@ def compare(
 ) -> None:
     """Run workloads on several interpreters, with threads and processes and with each store.
 
-    WORKLOAD is fetch, fetch+compute, store, executor, or your own as file.py:function: a function without arguments whose
-    result is compared by its repr().  Without --python, this interpreter.
+    WORKLOAD is fetch, fetch+compute, store, executor, or your own as file.py:function: a function without arguments
+    whose result is compared by its repr().  Without --python, this interpreter.
 
     Exit status 1 where something failed or answers differ.
     """

@@ -1,8 +1,7 @@
-"""The same workload on several interpreters, with threads or processes and with each store: is it the same answer, and how
-fast does it come?
+"""The same workload on several interpreters, with threads or processes and with each store.
 
-``workloads.py`` has the built-in workloads, ``child.py`` runs one of them in a process of its own, ``run.py`` drives those
-processes, and ``report.py`` makes the table.
+Are the answers the same, and how fast do they come?  ``workloads.py`` has the built-in workloads, ``child.py`` runs one
+of them in a process of its own, ``run.py`` drives those processes, and ``report.py`` makes the table.
 """
 
 from offgil.compare.report import Row, table

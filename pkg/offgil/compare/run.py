@@ -88,7 +88,7 @@ class _Child:
     def __init__(self, workload: str, python: str, setting: tuple[str | None, str | None], env: dict[str, str]) -> None:
         self.row = Row(workload=workload, python=python, workers=setting[0], store=setting[1])
         # A file, because nobody reads a pipe while the workload prints into it.
-        self._output = TemporaryFile("w+")
+        self._output = TemporaryFile("w+")  # noqa: SIM115 - __exit__ closes it
         wanted = {"OFFGIL_WORKERS": setting[0] or "", "OFFGIL_STORE": setting[1] or ""}
         try:
             self._process: subprocess.Popen[str] | None = subprocess.Popen(

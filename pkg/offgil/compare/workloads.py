@@ -1,8 +1,8 @@
 """The built-in workloads.
 
-A workload is a function without arguments that returns its results, as the user's own are.  Which workers and which store it
-gets is told by ``OFFGIL_WORKERS`` and ``OFFGIL_STORE``, as everywhere; ``OFFGIL_COMPARE_SIZE`` says how many items it
-makes, and ``OFFGIL_COMPARE_URL`` where the mock server is.
+A workload is a function without arguments that returns its results, as the user's own are.  Which workers and which
+store it gets is told by ``OFFGIL_WORKERS`` and ``OFFGIL_STORE``, as everywhere; ``OFFGIL_COMPARE_SIZE`` says how many
+items it makes, and ``OFFGIL_COMPARE_URL`` where the mock server is.
 """
 
 from __future__ import annotations

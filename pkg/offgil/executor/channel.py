@@ -15,8 +15,9 @@ parent is told, with one letter in front of the number:
 There are two of them so that tasks which wait for a worker can never take the room that a worker's result waits for.
 For the same reason, what is kept does not stay in a store that is half full: its reader gets a copy then.
 
-A worker's *claim* is the number of the task that it runs or ran last, and since when.  The store itself writes it before
-the task leaves, so that whatever instant a worker is killed at, its task is either still in the store or in its claim.
+A worker's *claim* is the number of the task that it runs or ran last, and since when.  The store itself writes it
+before the task leaves, so that whatever instant a worker is killed at, its task is either still in the store or in
+its claim.
 """
 
 from __future__ import annotations

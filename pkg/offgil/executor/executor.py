@@ -31,8 +31,8 @@ class Executor(concurrent.futures.Executor):
     """Runs functions on worker threads or worker processes, whichever is faster on this interpreter.
 
     Everything that works with a :class:`concurrent.futures.Executor` works with this one: its futures, ``wait``,
-    ``as_completed``, ``loop.run_in_executor``, the ``with`` statement.  At the end of the interpreter, what was submitted is
-    run to its end.
+    ``as_completed``, ``loop.run_in_executor``, the ``with`` statement.  At the end of the interpreter, what was
+    submitted is run to its end.
 
     With processes, functions, arguments and results go by pickle through shared memory; functions that pickle
     refuses go by cloudpickle where it is installed.  Buffers of 64 KiB and more, such as those of numpy arrays, are not
@@ -317,7 +317,8 @@ def _decide(workers: str) -> Decision:
         return decision
     if decision.forced:
         raise StoreUnavailable(
-            f"worker processes need the managed-dict store and so Linux, and this is {sys.platform}: use workers='threads'"
+            f"worker processes need the managed-dict store, and so Linux, and this is {sys.platform}: "
+            "use workers='threads'"
         )
     return Decision("threads", f"worker processes need Linux, and this is {sys.platform}")
 

@@ -4,15 +4,15 @@ A task is a *record*: how its function is called, and its arguments::
 
     flags (1 byte) | size of the function's pickle (4) | pickle of the function | pickle of the arguments
 
-A function that pickle sends by its name has the same bytes each time, so both sides keep what they made of them; one that
-goes by value (cloudpickle) may have changed in between and is sent anew.
+A function that pickle sends by its name has the same bytes each time, so both sides keep what they made of them; one
+that goes by value (cloudpickle) may have changed in between and is sent anew.
 
-Buffers of ``OUT_OF_BAND`` bytes and more leave the pickle (protocol 5) and lie behind it, each at a multiple of 64 bytes::
+Buffers of ``OUT_OF_BAND`` bytes and more leave the pickle (protocol 5) and lie behind it, each at a multiple of 64::
 
     number of parts | size of each part | record | buffer | ...         (all sizes 8 bytes)
 
-Whoever reads such a frame gets views of the store's memory in place of the buffers: nothing is copied unless the type of
-the object demands it, as ``bytes`` does.
+Whoever reads such a frame gets views of the store's memory in place of the buffers: nothing is copied unless the type
+of the object demands it, as ``bytes`` does.
 """
 
 from __future__ import annotations

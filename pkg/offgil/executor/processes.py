@@ -1,14 +1,16 @@
 """Worker processes.
 
 Submitting writes the task into the store, where any idle worker takes it.  One thread, the collector, reads what comes
-back and does all bookkeeping; another one, the watcher, sees processes end and tells the collector by the same way, so that
-a worker's death is always read after its last result.
+back and does all bookkeeping; another one, the watcher, sees processes end and tells the collector by the same way, so
+that a worker's death is always read after its last result.
 
 === Who may touch what ===
 
 ``_tasks``: tasks that are not done, by number.  Submitting adds; whoever removes one settles it, and nobody else does.
-``_lock`` guards ``_next``, ``_workers``, ``_free_slots``, ``_threads`` and ``_state``, and is never held while a future is
-settled, and never waited for by the watcher.  The counters belong to the collector.
+``_frames``: what was submitted, of tasks that may be run again; added before the task is queued, removed by who
+settles. ``_lock`` guards ``_next``, ``_workers``, ``_free_slots``, ``_collector``, ``_watcher``, ``_refusal`` and
+``_cancelled``.  It is never held while a future is settled, and the watcher never waits for it.
+``_failed_starts`` and ``_counts`` belong to the collector.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import InvalidStateError
+from contextlib import suppress
 from multiprocessing.context import BaseContext
 from typing import Any
 
@@ -71,7 +74,6 @@ class Processes:
         self._collector: threading.Thread | None = None
         self._watcher: Watcher | None = None
         self._refusal: ExecutorError | Closed | None = None
-        self._ended = False
         self._failed_starts = 0
         self._counts = TaskCounts(succeeded=0, failed=0, cancelled=0, retried=0, died=0, timed_out=0, stuck=0)
         self._cancelled = 0
@@ -155,8 +157,8 @@ class Processes:
         self._channel.mark(slot, starting=True)
         args = (self._channel, slot, self._initializer, self._initargs, self._max_tasks)
         try:
-            process = self._context.Process(target=run_worker, args=args, name=f"offgil-worker-{slot}")  # type: ignore[attr-defined]
-            process.start()
+            process = self._context.Process(target=run_worker, args=args, name=f"offgil-worker-{slot}")  # type:
+            ignore[attr-defined] process.start()
         except BaseException:
             self._free_slots.append(slot)
             raise
@@ -168,10 +170,8 @@ class Processes:
         return None if task is None else task.options.timeout
 
     def _report_end(self, worker: Worker) -> None:
-        try:
+        with suppress(Closed):
             self._channel.put_news("d", worker.slot, None)
-        except Closed:
-            pass
 
     # --- the collector's thread -------------------------------------------------------------------
 
@@ -318,17 +318,13 @@ class Processes:
 
     def _nudge(self) -> None:
         """Have the collector look whether all is done."""
-        try:
+        with suppress(Closed):
             self._channel.put_news("s", 0, None)
-        except Closed:
-            pass
 
     def interrupt(self) -> None:
         for _, pid, _ in self.running():
-            try:
+            with suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGINT)
-            except ProcessLookupError:
-                pass
 
     def forget(self) -> None:
         # The locks and threads are the parent's; its store's handle in this process goes with the object.

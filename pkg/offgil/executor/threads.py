@@ -1,12 +1,12 @@
 """Worker threads.
 
 A task waits in the deque of its priority, and a token for it in one queue that all workers sleep on (CPython's own
-``SimpleQueue``, the fastest hand-off between threads that was measured).  Whoever gets a token takes the task that is best
-then.  A task belongs to whoever removes its ``call``, which is atomic: a worker that runs it, or who cancels it.
+``SimpleQueue``, the fastest hand-off between threads that was measured).  Whoever gets a token takes the task that is
+best then.  A task belongs to whoever removes its ``call``, which is atomic: a worker that runs it, or who cancels it.
 
-Locking: ``_lock`` guards ``_next``, ``_workers``, ``_stuck``, ``_refusal``, ``_limited`` and the counters; it is never held
-while a future is settled.  Dicts and deques are used by single operations, which are atomic.  What a worker is at belongs
-to that worker; others read it and may see the last state.
+``_lock`` guards ``_next``, ``_workers``, ``_stuck``, ``_refusal``, ``_limited``, ``_levels`` and the counters; it is
+never held while a future is settled.  Dicts and deques are used by single operations, which are atomic.  What a worker
+is at belongs to that worker; others read it and may see the last state.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One thread that sees worker processes end, and ends those whose task is over its time.
 
-A process is watched through a pidfd: unlike multiprocessing's sentinel pipe, it cannot be held open by a process that the
-worker itself has started.
+A process is watched through a pidfd: unlike multiprocessing's sentinel pipe, it cannot be held open by a process that
+the worker itself has started.
 """
 
 from __future__ import annotations

@@ -80,8 +80,8 @@ def _orphan_check() -> Callable[[], bool]:
     """Asks whether the process that started this one has ended."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    # The fork server outlives it, so the parent's pid says nothing there; multiprocessing's pipe says it.  With fork that
-    # pipe is held open by the other workers, and the pid says it.
+    # The fork server outlives it, so the parent's pid says nothing there; multiprocessing's pipe says it.  With fork
+    # that pipe is held open by the other workers, and the pid says it.
     is_child = os.getppid() == parent.pid
     return lambda: (is_child and os.getppid() != parent.pid) or not parent.is_alive()
 
