@@ -212,10 +212,9 @@ class Executor(concurrent.futures.Executor):
     ) -> None:
         if exc_type is not None and issubclass(exc_type, KeyboardInterrupt):
             # Ctrl-C: whoever pressed it does not want to wait for the tasks.
+            self.shutdown(wait=False, cancel_futures=True)
             self._backend.interrupt()
-            self.shutdown(cancel_futures=True)
-        else:
-            self.shutdown()
+        self.shutdown()
 
     def __repr__(self) -> str:
         return f"<Executor of {self._backend.workers} {self.decision.kind}, {len(self._backend.tasks())} tasks>"

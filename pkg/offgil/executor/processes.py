@@ -74,6 +74,7 @@ class Processes:
         self._collector: threading.Thread | None = None
         self._watcher: Watcher | None = None
         self._refusal: ExecutorError | Closed | None = None
+        self._foreign = False
         self._failed_starts = 0
         self._counts = TaskCounts(succeeded=0, failed=0, cancelled=0, retried=0, died=0, timed_out=0, stuck=0)
         self._cancelled = 0
@@ -88,26 +89,25 @@ class Processes:
             task = self._tasks[number] = Task(self, number, fn, options)
             grow = bool(self._free_slots) and len(self._tasks) > len(self._workers)
         try:
+            if grow:
+                self._grow()
+        except BaseException:
+            self._tasks.pop(number, None)
+            raise
+        if options.timeout is not None and self._watcher is not None:
+            self._watcher.limit(1)
+        try:
             frame = write_task(function_head(fn, self._heads), fn, args, kwargs)
-        except BaseException as exc:
-            self._settle(number, exc=exc)
-            if not isinstance(exc, Exception):
-                raise
-            return task
-        if grow:
-            self._grow()
-        if options is not DEFAULT:
             if options.retries:
                 self._frames[number] = frame
-            if options.timeout is not None and self._watcher is not None:
-                self._watcher.limit(1)
-        try:
             self._channel.put_task(number, frame, options.priority)
         except Closed:
             self._tasks.pop(number, None)
             raise self._refusal_again() from None
-        except BaseException as exc:  # larger than the store
+        except BaseException as exc:  # cannot be sent, or is larger than the store
             self._settle(number, exc=exc)
+            if not isinstance(exc, Exception):
+                raise
         return task
 
     def _refusal_again(self) -> ExecutorError | Closed:
@@ -118,7 +118,8 @@ class Processes:
 
     def withdraw(self, task: Task) -> bool:
         try:
-            if task.done() or not self._channel.withdraw(task.number):
+            # A forked child has no tasks, and must not touch those of its parent.
+            if task.number not in self._tasks or not self._channel.withdraw(task.number):
                 return False
         except Closed:
             return False
@@ -133,7 +134,7 @@ class Processes:
 
     def is_queued(self, task: Task) -> bool:
         try:
-            return self._channel.is_queued(task.number)
+            return task.number in self._tasks and self._channel.is_queued(task.number)
         except Closed:
             return False
 
@@ -142,23 +143,28 @@ class Processes:
     def _grow(self) -> None:
         """Start one more worker; with fork all of them, as long as this process may have a single thread."""
         with self._lock:
-            count = len(self._free_slots) if self._context.get_start_method() == "fork" else 1
-            fresh = [self._start_worker() for _ in range(min(count, len(self._free_slots)))]
-            if self._collector is None:
-                self._watcher = Watcher(self._channel, self._limit_of, self._report_end)
-                self._collector = threading.Thread(target=self._collect, name="offgil-collector", daemon=True)
-                self._collector.start()
-            assert self._watcher is not None
-            for worker in fresh:
-                self._watcher.add(worker)
+            fresh: list[Worker] = []
+            try:
+                for _ in range(len(self._free_slots) if self._context.get_start_method() == "fork" else 1):
+                    fresh.append(self._start_worker())  # not a comprehension: those before one that fails are there
+            finally:
+                if self._collector is None and fresh:
+                    self._watcher = Watcher(self._channel, self._limit_of, self._report_end)
+                    self._collector = threading.Thread(target=self._collect, name="offgil-collector", daemon=True)
+                    self._collector.start()
+                for worker in fresh:
+                    assert self._watcher is not None
+                    self._watcher.add(worker)
 
     def _start_worker(self) -> Worker:
         slot = self._free_slots.pop()
         self._channel.mark(slot, starting=True)
         args = (self._channel, slot, self._initializer, self._initargs, self._max_tasks)
         try:
-            process = self._context.Process(target=run_worker, args=args, name=f"offgil-worker-{slot}")  # type:
-            ignore[attr-defined] process.start()
+            # BaseContext has no Process of its own; each context that can be had does.
+            make: Any = self._context
+            process = make.Process(target=run_worker, args=args, name=f"offgil-worker-{slot}")
+            process.start()
         except BaseException:
             self._free_slots.append(slot)
             raise
@@ -240,11 +246,12 @@ class Processes:
             self._failed_starts += 1
         else:
             self._failed_starts = 0
-            task = self._tasks.get(claim.number)
-            if task is not None and not self._channel.is_queued(claim.number):
-                self._fail_task_of(worker, task)
-        if worker.exitcode != 0:
+        task = self._tasks.get(claim.number)
+        lost = task is not None and not self._channel.is_queued(claim.number)
+        if lost or worker.exitcode != 0:
             self._counts["died"] += 1
+        if task is not None and lost:
+            self._fail_task_of(worker, task)
         if self._failed_starts >= _FAILED_STARTS:
             self._break(
                 f"{_FAILED_STARTS} worker processes in a row ended before their first task, the last one "
@@ -303,6 +310,8 @@ class Processes:
     # --- the end ----------------------------------------------------------------------------------
 
     def shutdown(self, *, wait: bool, cancel_futures: bool) -> None:
+        if self._foreign:
+            return
         with self._lock:
             if self._refusal is None:
                 self._refusal = Closed("cannot submit: the executor was shut down; make a new one")
@@ -322,15 +331,22 @@ class Processes:
             self._channel.put_news("s", 0, None)
 
     def interrupt(self) -> None:
-        for _, pid, _ in self.running():
-            with suppress(ProcessLookupError):
-                os.kill(int(pid), signal.SIGINT)
+        collector = self._collector
+        while self._tasks and collector is not None and collector.is_alive():
+            for _, pid, _ in self.running():
+                with suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGINT)
+            # Again, for a task that was not begun yet when the signal came; each task is interrupted only once.
+            collector.join(0.1)
 
     def forget(self) -> None:
         # The locks and threads are the parent's; its store's handle in this process goes with the object.
+        self._foreign = True
+        # Else multiprocessing would try to join them when the child ends, and complain that they are none of its own.
+        children: set[Any] = getattr(multiprocessing.process, "_children", set())
+        children.difference_update([worker.process for worker in self._workers.values()])
         self._lock = threading.Lock()
         self._refusal = Closed(f"this executor belongs to process {os.getppid()}, this is a fork of it: make a new one")
-        self._collector = None
         self._tasks = {}
         self._workers = {}
 

@@ -67,8 +67,8 @@ struct EntryRequest {
 /// which entry went with it: the claim is set before the entry is gone, so an entry that is neither in the
 /// topic nor in a claim was never taken.  Lies in memory that the two share; atomics, read at any time.
 struct Claim {
-    std::atomic<std::uint64_t> number;    ///< the key, read as hexadecimal digits; 0 for any other key
-    std::atomic<std::int64_t> since;      ///< monotonic ns, of before `number` was written
+    std::atomic<std::uint64_t> number;  ///< the key, read as hexadecimal digits; 0 for any other key
+    std::atomic<std::int64_t> since;    ///< monotonic ns, of before `number` was written
 };
 static_assert(sizeof(Claim) == 16 && std::atomic<std::uint64_t>::is_always_lock_free,
               "Python reads and writes a claim as two words of 8 bytes");

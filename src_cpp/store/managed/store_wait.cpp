@@ -87,6 +87,7 @@ Outcome Store::take_from(std::uint32_t topic, std::string &key, Fetched &out, Mo
             fail_corrupted("a topic's list does not begin with what its rank says");
         key = shard.key(segment_.record(record));
         if (claim) set_claim(*claim, key);
+        OFFGIL_FAULT();
         fetch(shard, index, record, true, false, out);
         return Outcome::Done;
     }
