@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import Any
 
 number = 7
@@ -29,3 +30,8 @@ def die_at_three(request: dict[str, Any], response: dict[str, Any]) -> str:
 
 def no_json(request: dict[str, Any], response: dict[str, Any]) -> object:
     return object()
+
+
+def slow(request: dict[str, Any], response: dict[str, Any]) -> str:
+    time.sleep(0.05)
+    return "slow"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -83,3 +85,27 @@ def test_what_is_no_function_is_refused_before_anything_is_sent(job: BatchJob, e
     assert done.code == 2
     assert wrong in done.stderr
     assert not job.results.exists()
+
+
+def test_ctrl_c_fails_no_line_and_a_resumed_run_does_the_rest(job: BatchJob, env: dict[str, str]) -> None:
+    job.write(chat(number) for number in range(100))
+    options = ("--concurrency", "4", "--process", "batch_functions:slow")
+    with mock_server() as url:
+        with job.start(url, *options, env=env, start_new_session=True) as process:
+            wait_for_lines(job, 3)
+            # As a terminal does it: to every process of the group.
+            os.killpg(process.pid, signal.SIGINT)
+            process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert {line["processed"] for line in job.lines()} == {"slow"}
+        assert job.run(url, *options, "--resume", env=env).code == 0
+    results = job.by_id()
+    assert len(results) == 100
+    assert all((line["processed"], line["error"]) == ("slow", None) for line in results.values())
+
+
+def wait_for_lines(job: BatchJob, count: int) -> None:
+    until = time.monotonic() + 60
+    while not job.results.exists() or len(job.results.read_text().splitlines()) < count:
+        assert time.monotonic() < until
+        time.sleep(0.01)

@@ -10,7 +10,9 @@ import importlib
 import json
 import os
 import queue
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, NamedTuple
@@ -50,7 +52,7 @@ class Processor:
         self._target = target
         self._limit = limit
         self._done: queue.SimpleQueue[tuple[Any, Future[str]]] = queue.SimpleQueue()
-        self._executor = Executor()
+        self._executor = Executor(initializer=_ignore_interrupts)
         #: Calls under way.
         self.pending = 0
 
@@ -105,6 +107,12 @@ def load(target: str) -> Callable[[Any, Any], Any]:
     if not callable(function):
         raise BatchError(f"{target!r} is not a function")
     return function  # type: ignore[no-any-return]
+
+
+def _ignore_interrupts() -> None:
+    # Ctrl-C reaches every process of the terminal; the run ends in order, and its calls with it.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _call(target: str, request: str, response: str) -> str:

@@ -165,6 +165,7 @@ class BatchRun:
                 try:
                     self._loop(transfers)
                 finally:
+                    self._take_processed(0)
                     self._write_out()
         finally:
             self._source.close()
