@@ -3,15 +3,15 @@
 A task waits in the deque of its priority, and a token for it in one queue that all workers sleep on (CPython's own
 ``SimpleQueue``, the fastest hand-off between threads that was measured).  Whoever gets a token takes the task that is
 best then.  A task belongs to whoever removes its ``call``, which is atomic: a worker that runs it, or who cancels it.
+No table of all tasks is kept: on a free-threaded interpreter every worker would meet the submitter at its lock.
 
-``_lock`` guards ``_next``, ``_workers``, ``_stuck``, ``_refusal``, ``_limited``, ``_levels`` and the counters; it is
-never held while a future is settled.  Dicts and deques are used by single operations, which are atomic.  What a worker
-is at belongs to that worker; others read it and may see the last state.
+``_lock`` guards ``_next``, ``_workers``, ``_stuck``, ``_gone``, ``_refusal``, ``_levels``, ``_limited`` and the
+counters; it is never held while a future is settled.  Deques are used by single operations, which are atomic.  What a
+worker is at belongs to that worker; others read it and may see the last state.
 """
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 import os
 import queue
@@ -72,16 +72,14 @@ class Threads:
         self._initargs = initargs
         self._max_tasks = max_tasks_per_worker
         self._on_done = on_done
-        #: A token for each task that was submitted; at last ``False``, which each worker passes on.
+        #: A token for each task that was submitted; behind the last one ``False``, which each worker passes on.
         self._tokens: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._levels: dict[int, deque[_ThreadTask]] = {0: deque()}  # highest priority first
-        self._tasks: dict[int, _ThreadTask] = {}  # of all that are not done
         self._lock = threading.Lock()
         self._next = 0
         self._workers: set[_Worker] = set()
         self._stuck: set[_Worker] = set()
         self._refusal: BrokenExecutor | Closed | None = None
-        self._ended = False
         self._limited = 0
         self._limiter: threading.Thread | None = None
         self._bell = threading.Event()
@@ -93,21 +91,21 @@ class Threads:
     # --- submitting -------------------------------------------------------------------------------
 
     def submit(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: Options) -> Task:
+        task = _ThreadTask(self, 0, fn, options)
+        task.call = [(contextvars.copy_context(), fn, args, kwargs)]
         with self._lock:
             if self._refusal is not None:
                 raise self._refusal_again()
-            self._next = number = self._next + 1
-            task = _ThreadTask(self, number, fn, options)
-            task.call = [(contextvars.copy_context(), fn, args, kwargs)]
-            self._tasks[number] = task
-            if len(self._workers) < self._max_workers and len(self._tasks) > len(self._workers):
-                self._start_worker()
+            self._next = task.number = self._next + 1
+            if len(self._workers) < self._max_workers:
+                self._grow()
             if options is not DEFAULT:
                 self._level(options.priority)
                 if options.timeout is not None:
                     self._limit(1)
-        self._levels[options.priority].append(task)
-        self._tokens.put(True)
+            self._levels[options.priority].append(task)
+            # Under the lock, so that nothing comes behind the last token.
+            self._tokens.put(True)
         return task
 
     def _level(self, priority: int) -> None:
@@ -129,12 +127,10 @@ class Threads:
             task.call.pop()
         except IndexError:
             return False
-        self._tasks.pop(task.number, None)
         with self._lock:
             self._cancelled += 1
         task.fn = task.backend = None
         self._after(task)
-        self._end_if_done()
         return True
 
     def is_queued(self, task: Task) -> bool:
@@ -142,6 +138,13 @@ class Threads:
         return bool(task.call)
 
     # --- a worker's thread ------------------------------------------------------------------------
+
+    def _grow(self) -> None:
+        """Start a worker if there are more tasks than workers; called with the lock held."""
+        # What others have just counted may be missing here; then there is a worker too many, never one too few.
+        done = self._cancelled + sum(each.succeeded + each.failed for each in (self._gone, *self._workers))
+        if self._next - done > len(self._workers):
+            self._start_worker()
 
     def _start_worker(self) -> None:
         """Called with the lock held."""
@@ -168,7 +171,8 @@ class Threads:
         while left != 0 and not worker.stuck:
             if not get():
                 self._tokens.put(False)
-                break
+                self._leave(worker)
+                return
             task = self._best()
             try:
                 call = task.call.pop()
@@ -178,9 +182,7 @@ class Threads:
             del task, call
             if left is not None:
                 left -= 1
-            if self._refusal is not None:
-                self._end_if_done()
-        self._leave(worker)
+        self._leave(worker, replace=True)
 
     def _best(self) -> _ThreadTask:
         levels = self._levels
@@ -204,7 +206,7 @@ class Threads:
         kwargs: dict[str, Any],
     ) -> None:
         worker.since = time.monotonic()
-        worker.task = task
+        worker.task = task  # after `since`, as the watcher reads them the other way round
         try:
             result = context.run(fn, *args, **kwargs)
         except BaseException as exc:
@@ -213,25 +215,27 @@ class Threads:
             exc.__traceback__ = traceback and traceback.tb_next
             self._fail(worker, task, exc)
         else:
-            # Whoever removes it from the dict settles it; a task that is over its time is not there any more.
-            if self._tasks.pop(task.number, None) is not None:
+            try:
+                task.set_result(result)
+            except InvalidStateError:
+                pass  # it was over its time
+            else:
                 worker.succeeded += 1
-                try:
-                    task.set_result(result)
-                except InvalidStateError:
-                    worker.succeeded -= 1  # somebody else has settled it, though it is not theirs to settle
                 task.fn = task.backend = None
                 if task.options is not DEFAULT or self._on_done is not None:
                     self._after(task)
         worker.task = None
 
-    def _fail(self, worker: _Worker, task: _ThreadTask, exc: BaseException) -> None:
-        if self._tasks.pop(task.number, None) is not None:
-            worker.failed += 1
-            with contextlib.suppress(InvalidStateError):
-                task.set_exception(exc)
-            task.fn = task.backend = None
-            self._after(task)
+    def _fail(self, worker: _Worker, task: _ThreadTask, exc: BaseException) -> bool:
+        """Settle the task; ``False`` if that was done before."""
+        try:
+            task.set_exception(exc)
+        except InvalidStateError:
+            return False
+        worker.failed += 1
+        task.fn = task.backend = None
+        self._after(task)
+        return True
 
     def _after(self, task: Task) -> None:
         if task.options.timeout is not None:
@@ -240,30 +244,28 @@ class Threads:
         if self._on_done is not None:
             self._on_done()
 
-    def _leave(self, worker: _Worker) -> None:
+    def _leave(self, worker: _Worker, *, replace: bool = False) -> None:
         with self._lock:
             self._workers.discard(worker)
             self._stuck.discard(worker)
             self._gone.succeeded += worker.succeeded
             self._gone.failed += worker.failed
-            broken = isinstance(self._refusal, BrokenExecutor)
-            if not self._ended and not broken and len(self._tasks) > len(self._workers):
+            if replace and self._tokens.qsize() and len(self._workers) < self._max_workers:
                 self._start_worker()
 
     def _break(self, exc: BaseException) -> None:
         with self._lock:
-            if self._refusal is None or isinstance(self._refusal, Closed):
-                self._refusal = BrokenExecutor(
-                    f"the initializer raised in a worker thread: {type(exc).__name__}: {exc}"
-                )
-                self._refusal.__cause__ = exc
-        for task in list(self._tasks.values()):
+            if not isinstance(self._refusal, BrokenExecutor):
+                self._end(BrokenExecutor(f"the initializer raised in a worker thread: {type(exc).__name__}: {exc}"))
+        for task in self._waiting():
             if task.call:
                 task.call.clear()
                 broken = self._refusal_again()
                 broken.__cause__ = exc
                 self._fail(self._gone, task, broken)
-        self._end_if_done()
+
+    def _waiting(self) -> list[_ThreadTask]:
+        return [task for level in self._levels.values() for task in level.copy() if task.call]
 
     # --- time limits ------------------------------------------------------------------------------
 
@@ -279,7 +281,7 @@ class Threads:
             self._bell.clear()
 
     def _watch_limits(self) -> None:
-        while not self._ended:
+        while self._refusal is None or self._workers:
             self._bell.wait(1)
             time.sleep(_TICK)
             with self._lock:
@@ -293,36 +295,29 @@ class Threads:
                     self._give_up(worker, task)
 
     def _give_up(self, worker: _Worker, task: _ThreadTask) -> None:
-        if self._tasks.pop(task.number, None) is None:
+        exc = TaskTimeout(
+            f"{name_of(task.fn)} ran longer than its timeout of {task.options.timeout} s; a thread cannot be "
+            f"killed, so {worker.thread.name} still runs it, and another one takes its place"
+        )
+        if not self._fail(self._gone, task, exc):
             return
         with self._lock:
             self._timed_out += 1
-            self._gone.failed += 1
             worker.stuck = True
             self._workers.discard(worker)
             self._stuck.add(worker)
-            if len(self._tasks) > len(self._workers):
+            if self._tokens.qsize():
                 self._start_worker()
-        task.set_exception(
-            TaskTimeout(
-                f"{name_of(task.fn)} ran longer than its timeout of {task.options.timeout} s; a thread cannot be "
-                f"killed, so {worker.thread.name} still runs it, and another one takes its place"
-            )
-        )
-        task.fn = task.backend = None
-        self._after(task)
-        self._end_if_done()
 
     # --- the end ----------------------------------------------------------------------------------
 
     def shutdown(self, *, wait: bool, cancel_futures: bool) -> None:
         with self._lock:
             if self._refusal is None:
-                self._refusal = Closed("cannot submit: the executor was shut down; make a new one")
+                self._end(Closed("cannot submit: the executor was shut down; make a new one"))
         if cancel_futures:
-            for task in self.tasks():
+            for task in self._waiting():
                 task.cancel()
-        self._end_if_done()
         while wait and self._patient:
             with self._lock:
                 threads = [w.thread for w in self._workers if w.thread is not threading.current_thread()]
@@ -331,10 +326,10 @@ class Threads:
             # In slices: a thread may be found stuck meanwhile, and is not waited for then.
             threads[0].join(1)
 
-    def _end_if_done(self) -> None:
-        if self._refusal is not None and not self._tasks and not self._ended:
-            self._ended = True
-            self._tokens.put(False)
+    def _end(self, refusal: BrokenExecutor | Closed) -> None:
+        """Called with the lock held."""
+        self._refusal = refusal
+        self._tokens.put(False)
 
     def interrupt(self) -> None:
         self._patient = False
@@ -342,7 +337,6 @@ class Threads:
     def forget(self) -> None:
         self._lock = threading.Lock()
         self._refusal = Closed(f"this executor belongs to process {os.getppid()}, this is a fork of it: make a new one")
-        self._tasks = {}
         self._workers = set()
 
     # --- reports ----------------------------------------------------------------------------------
@@ -351,10 +345,16 @@ class Threads:
         with self._lock:
             workers = list(self._workers)
         found = ((worker.task, worker) for worker in workers)
-        return [Running(task.number, worker.thread.name, worker.since) for task, worker in found if task is not None]
+        return [
+            Running(task.number, worker.thread.name, worker.since)
+            for task, worker in found
+            if task is not None and not task.done()
+        ]
 
     def tasks(self) -> list[Task]:
-        return list(self._tasks.values())
+        with self._lock:
+            running = [task for worker in self._workers if (task := worker.task) is not None and not task.done()]
+        return sorted([*running, *self._waiting()], key=lambda task: task.number)
 
     def counts(self) -> TaskCounts:
         with self._lock:
