@@ -1,7 +1,7 @@
 """ci/soak: what the test suite does to the managed-dict store in seconds, for as long as it takes to trust it.
 
-Random kills and kills at every fault point run in the C++ tests, damaged memory in the Python ones: the same tests, with
-other numbers.
+Random kills and kills at every fault point run in the C++ tests, damaged memory in the Python ones: the same tests,
+with other numbers.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import argparse
 import random
 import sys
 import time
+from collections.abc import Callable
 
 from offgil_ci import environments, interpreters, packages, suites
 from offgil_ci.paths import BUILD, LOGS, ROOT
-from offgil_ci.process import StepFailed, run, tail
+from offgil_ci.process import StepFailed, Words, run, tail
 
 HOUR = 3600
 
@@ -22,7 +23,7 @@ def kills(count: int) -> None:
     """Kill `count` random processes; fail if anything was lost, or a survivor paused for a second."""
     suites.build_cpp_tests("plain")
     binary, log = BUILD / "cpp-plain/tests/cpp/test_store", LOGS / "soak-kills.log"
-    command = [binary, "--test-case=managed kill: survivors*", "--no-skipped-summary"]
+    command: Words = [binary, "--test-case=managed kill: survivors*", "--no-skipped-summary"]
     run(command, log=log, timeout=HOUR, env={"OFFGIL_KILLS": str(count)})
     print(tail(log, 8))
 
@@ -42,7 +43,7 @@ def damage(rounds: int, seed: int) -> None:
     log = LOGS / "soak-damage.log"
     variables = {"OFFGIL_FUZZ_ROUNDS": str(rounds), "OFFGIL_FUZZ_SEED": str(seed)}
     # No bound for one test: it has all the rounds.
-    command = [python, "-m", "pytest", "-q", "-o", "faulthandler_timeout=0", "tests/store/test_managed_fuzz.py"]
+    command: Words = [python, "-m", "pytest", "-q", "-o", "faulthandler_timeout=0", "tests/store/test_managed_fuzz.py"]
     run(command, log=log, timeout=HOUR, cwd=ROOT, env=variables)
     print(tail(log, 1))
 
@@ -57,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     LOGS.mkdir(parents=True, exist_ok=True)
     for old in LOGS.glob("soak-*.log"):
         old.unlink()
-    steps = {
+    steps: dict[str, Callable[[], None]] = {
         f"{options.kills} random kills": lambda: kills(options.kills),
         "a kill at every fault point": faults,
         f"{options.damage} damaged stores, seed {options.seed}": lambda: damage(options.damage, options.seed),

@@ -135,6 +135,19 @@ Outcome run(Operation &&operation) {
     return outcome == Outcome::Busy ? detached([&] { return operation(Mode::Wait); }) : outcome;
 }
 
+/// Has the error of a full store name the key.
+template <typename Operation>
+Outcome named(nb::handle key, Operation &&operation) {
+    try {
+        return operation();
+    } catch (const managed::Error &error) {
+        if (error.kind() != managed::ErrorKind::Full) throw;
+        const nb::object type = nb::module_::import_("offgil.errors").attr("StoreFull");
+        PyErr_Format(type.ptr(), "key %R: %s", key.ptr(), error.what());
+    }
+    throw nb::python_error();
+}
+
 /// One handle; the methods of the Python class lie on top of it.
 class ManagedStore {
   public:
@@ -147,7 +160,7 @@ class ManagedStore {
         EntryArguments arguments(key, ttl, priority, topic);
         arguments.request.if_absent = if_absent;
         const managed::Patience patience = patience_of(timeout);
-        return publish(arguments, Encoded(key, value, encode_), patience) == Outcome::Done;
+        return publish(key, arguments, Encoded(key, value, encode_), patience) == Outcome::Done;
     }
 
     void put_exception(nb::handle key, nb::handle encoded, nb::handle ttl, long priority, nb::handle topic,
@@ -155,14 +168,14 @@ class ManagedStore {
         EntryArguments arguments(key, ttl, priority, topic);
         arguments.request.kind = managed::Kind::Exception;
         const managed::Patience patience = patience_of(timeout);
-        publish(arguments, Encoded(encoded), patience);
+        publish(key, arguments, Encoded(encoded), patience);
     }
 
     nb::object reserve(nb::handle key, std::uint64_t nbytes, nb::handle timeout) {
         const Utf8 text(key, "a key");
         const managed::Patience patience = patience_of(timeout);
         managed::HeldPointer held;
-        detached([&] { return store.reserve(text, nbytes, held, patience); });
+        named(key, [&] { return detached([&] { return store.reserve(text, nbytes, held, patience); }); });
         return held_memory(std::move(held));
     }
 
@@ -173,7 +186,9 @@ class ManagedStore {
         EntryArguments arguments(key, ttl, priority, topic);
         arguments.request.codec = kBytes;
         const managed::Patience patience = patience_of(timeout);
-        detached([&] { return store.commit(arguments.request, *memory.held, patience); });
+        named(key, [&] {
+            return detached([&] { return store.commit(arguments.request, *memory.held, patience); });
+        });
         return true;
     }
 
@@ -271,11 +286,13 @@ class ManagedStore {
     managed::Store store;
 
   private:
-    Outcome publish(const EntryArguments &arguments, const Encoded &encoded,
+    Outcome publish(nb::handle key, const EntryArguments &arguments, const Encoded &encoded,
                     const managed::Patience &patience) {
         managed::EntryRequest request = arguments.request;
         request.codec = encoded.codec;
-        return run([&](Mode mode) { return store.put(request, encoded.parts(), mode, patience); });
+        return named(key, [&] {
+            return run([&](Mode mode) { return store.put(request, encoded.parts(), mode, patience); });
+        });
     }
 
     /// The value; an exception is raised, or is the value.

@@ -27,6 +27,22 @@ class Ref : public nb::object {
 
 using Table = store::SharedTable<Ref>;
 
+/// A key as an argument.  Its hash is the one that Python keeps in the str.
+class KeyArgument {
+  public:
+    explicit KeyArgument(nb::handle key) : text_(key, "a key"), key_(text_, hash_of(key)) {}
+    operator const store::Key &() const { return key_; }
+
+  private:
+    // Not PyObject_Hash: that of a subclass is not ours to call.
+    static std::size_t hash_of(nb::handle key) {
+        return static_cast<std::size_t>(PyUnicode_Type.tp_hash(key.ptr()));
+    }
+
+    const Utf8 text_;
+    const store::Key key_;
+};
+
 /// When a wait ends.
 struct Deadline {
     store::Time at = store::kNever;
@@ -62,6 +78,12 @@ store::Status park(const Deadline &deadline, Wait &&wait) {
         if (store::Clock::now() >= deadline.at) return store::Status::absent;
     }
 }
+
+/// Stands for an argument that was left out, where None is a value.  Compared by identity, never handed out.
+nb::handle not_given();
+
+/// In a forked child: the tables that exist have waiters on the stacks of threads that do not.
+void forget_tables_of_parent();
 
 /// Every public call first checks that this process made the table.
 ///

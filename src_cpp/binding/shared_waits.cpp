@@ -33,12 +33,18 @@ class Mailbox {
             letters_.push_back({std::move(future), std::move(value)});
             if (std::exchange(armed_, true)) return;
         }
-        try {
-            loop_.attr("call_soon_threadsafe")(self);
-        } catch (nb::python_error &error) {
-            // The loop was closed, and its tasks with it.
-            if (!error.matches(PyExc_RuntimeError)) throw;
-            empty();
+        for (bool interrupted = false;; interrupted = true) {
+            try {
+                loop_.attr("call_soon_threadsafe")(self);
+            } catch (nb::python_error &error) {
+                // Ctrl-C in the midst of it, which is for whoever publishes: not the loop's loss.
+                if (error.matches(PyExc_KeyboardInterrupt)) continue;
+                // The loop was closed, and its tasks with it.
+                empty();
+                if (!error.matches(PyExc_RuntimeError)) throw;
+            }
+            if (interrupted) PyErr_SetInterrupt();
+            return;
         }
     }
 
@@ -81,19 +87,17 @@ class Mailbox {
     bool armed_ = false;  ///< the loop was asked and has not come yet
 };
 
-struct OwnedKey {
-    std::string text;
+/// Where a base that only views the key finds it.
+struct KeyHolder {
+    store::OwnedKey own;
 };
 
 /// One future that waits for one key.  The table's link owns a reference to the Python object that this is
 /// in.
-class Listener final : private OwnedKey, public store::Waiter<Ref> {
+class Listener final : private KeyHolder, public store::Waiter<Ref> {
   public:
-    Listener(std::string key, nb::handle future, nb::handle mailbox)
-        : OwnedKey{std::move(key)},
-          Waiter(OwnedKey::text, std::hash<std::string_view>{}(OwnedKey::text), Wants::copy),
-          future_(future),
-          mailbox_(mailbox) {}
+    Listener(const store::Key &key, nb::handle future, nb::handle mailbox)
+        : KeyHolder{key}, Waiter(own.view(), Wants::copy), future_(future), mailbox_(mailbox) {}
 
     bool calls_out() const noexcept override { return true; }
 
@@ -108,7 +112,11 @@ class Listener final : private OwnedKey, public store::Waiter<Ref> {
             else
                 Ref(std::move(future_)).attr("_arrive")(value ? nb::object(*value) : nb::none(), !value);
         } catch (nb::python_error &error) {
-            error.discard_as_unraisable("a result's way to its future");
+            // A put cannot fail any more: Ctrl-C is raised anew after it, and the rest is reported.
+            if (error.matches(PyExc_KeyboardInterrupt))
+                PyErr_SetInterrupt();
+            else
+                error.discard_as_unraisable("a result's way to its future");
         } catch (const std::exception &error) {
             PyErr_SetString(PyExc_MemoryError, error.what());
             PyErr_WriteUnraisable(self.ptr());
@@ -132,7 +140,7 @@ class Listener final : private OwnedKey, public store::Waiter<Ref> {
 /// The iterator of as_completed().
 class Completions {
   public:
-    Completions(nb::handle store, std::vector<std::string> keys, nb::handle timeout)
+    Completions(nb::handle store, std::vector<store::OwnedKey> keys, nb::handle timeout)
         : store_(store),
           timeout_(timeout),
           deadline_(timeout),
@@ -146,6 +154,7 @@ class Completions {
         }
     }
     Completions(const Completions &) = delete;
+    /// Takes locks, as a finalizer may only where no Python runs under them.
     ~Completions() { stop(); }
 
     nb::typed<nb::tuple, nb::str, nb::any> next() {
@@ -255,9 +264,7 @@ void release_listener(store::Waiter<Ref> &waiter) {
 
 nb::object SharedStore::listen(nb::handle key, nb::handle future, nb::handle mailbox) {
     Table &table = checked();
-    const Utf8 name(key, "a key");
-    const std::string_view view = name;
-    auto *listener = new Listener(std::string(view), future, mailbox);
+    auto *listener = new Listener(KeyArgument(key), future, mailbox);
     nb::object object = nb::cast(listener, nb::rv_policy::take_ownership);
     listener->linked_object = nb::object(object).release().ptr();
     Status status = Status::closed;
@@ -282,8 +289,8 @@ bool SharedStore::unlisten(nb::handle object) {
 }
 
 nb::object as_completed(nb::handle_t<SharedStore> store, nb::iterable keys, nb::handle timeout) {
-    std::vector<std::string> names;
-    for (nb::handle key : keys) names.emplace_back(std::string_view(Utf8(key, "a key")));
+    std::vector<store::OwnedKey> names;
+    for (nb::handle key : keys) names.emplace_back(static_cast<const store::Key &>(KeyArgument(key)));
     return nb::cast(new Completions(store, std::move(names), timeout), nb::rv_policy::take_ownership);
 }
 

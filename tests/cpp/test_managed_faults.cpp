@@ -19,12 +19,20 @@
 
 using namespace managed_test;
 
+namespace {
+
+std::uint32_t hits, armed;  // of this process; 0: never
+
+}  // namespace
+
+void offgil::store::managed::fault_point() {
+    if (++hits == armed) kill(getpid(), SIGKILL);
+}
+
 // As in test_managed_kill.cpp.
 #ifndef __SANITIZE_THREAD__
 
 namespace {
-
-std::uint32_t hits, armed;  // of this process; 0: never
 
 /// Runs `work` in a child, which is killed at its `point`-th fault point; false if it came to its end before.
 bool killed_at(std::uint32_t point, const std::function<void()> &work) {
@@ -51,6 +59,12 @@ bool killed_at(std::uint32_t point, const std::function<void()> &work) {
 }
 
 constexpr std::size_t kLarge = 100'000;
+
+#ifdef __SANITIZE_ADDRESS__
+constexpr std::uint32_t kStride = 7;  // a fork takes ten times as long
+#else
+constexpr std::uint32_t kStride = 1;
+#endif
 
 /// What is there before each scenario, and must be there after it.
 void lay_foundation(Store &store) {
@@ -169,7 +183,7 @@ void check_nothing_leaked(Store &store) {
 /// Kills at every point of `scenario`, and at some of each repair; the number of points.
 std::uint32_t kill_everywhere(std::uint64_t max_bytes, std::uint32_t max_entries, Policy policy,
                               void (*scenario)(Store &)) {
-    for (std::uint32_t point = 1;; ++point) {
+    for (std::uint32_t point = 1;; point += kStride) {
         Store store(Process::create(max_bytes, max_entries, policy), true);
         lay_foundation(store);
         const bool killed = killed_at(point, [&] { scenario(store); });
@@ -183,10 +197,6 @@ std::uint32_t kill_everywhere(std::uint64_t max_bytes, std::uint32_t max_entries
 }
 
 }  // namespace
-
-void offgil::store::managed::fault_point() {
-    if (++hits == armed) kill(getpid(), SIGKILL);
-}
 
 TEST_CASE("managed faults: writing and reading") {
     MESSAGE("fault points: ", kill_everywhere(4 << 20, 0, Policy::Raise, write_and_read));

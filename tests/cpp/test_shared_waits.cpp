@@ -17,7 +17,7 @@ namespace {
 using Group = KeyGroup<Value>;
 
 struct Listener final : Waiter<Value> {
-    explicit Listener(std::string_view key) : Waiter(key, std::hash<std::string_view>{}(key), Wants::copy) {}
+    explicit Listener(std::string_view key) : Waiter(Key(key), Wants::copy) {}
     void deliver() noexcept override { ++delivered; }
     std::atomic<int> delivered{0};
 };
@@ -112,8 +112,8 @@ TEST_CASE("groups that stop early race with publishers and leave nothing behind"
             table.remove("k" + std::to_string((i + 7) % kKeys), entry, true);
         }
     });
-    std::vector<std::string> keys;
-    for (int i = 0; i < kKeys; ++i) keys.push_back("k" + std::to_string(i));
+    std::vector<OwnedKey> keys;
+    for (int i = 0; i < kKeys; ++i) keys.emplace_back("k" + std::to_string(i));
     for (int round = 0; round < 300; ++round) {
         auto group = std::make_shared<Group>(table);
         REQUIRE(group->start(keys) == Status::ok);

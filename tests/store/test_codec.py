@@ -199,12 +199,11 @@ def test_what_cannot_be_read() -> None:
 @pytest.mark.parametrize("codec", [ARRAY, JSON, EXCEPTION])
 @pytest.mark.parametrize("data", [b"", b"\xff" * 70, b"\x03\0\0\0|O C", b"\x02\0\0\0{}", b"null"])
 def test_damaged_bytes(codec: int, data: bytes) -> None:
-    try:
+    if (codec, data) == (JSON, b"null"):
+        assert Codec(pickle=False).decode("k", codec, data) is None
+        return
+    with pytest.raises(StoreCorrupted, match="'k'"):
         Codec(pickle=False).decode("k", codec, data)
-    except StoreCorrupted as exc:
-        assert "'k'" in str(exc)
-    else:
-        assert (codec, data) == (JSON, b"null")
 
 
 # --- without pickle ---

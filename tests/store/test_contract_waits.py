@@ -139,6 +139,24 @@ class TestFuture:
             store.future("k")
 
 
+class TestWhoGetsIt:
+    def test_a_pop_of_the_key_before_a_take_of_the_topic(self, store: ResultStore) -> None:
+        taking = in_background(lambda: store.take("t"))
+        until_parked(store)
+        popping = in_background(lambda: store.pop("k", timeout=None))
+        until_parked(store, 2)
+        store.put("k", 1, topic="t")
+        assert popping() == 1
+        store.put("k", 2, topic="t")
+        assert taking() == ("k", 2)
+
+    def test_readers_besides_the_one_that_consumes(self, store: ResultStore) -> None:
+        futures = [store.future("k") for _ in range(3)]
+        store["k"] = 1
+        assert store.wait("k") == 1
+        assert [future.result(timeout=30) for future in futures] == [1, 1, 1]
+
+
 def run(coroutine: Coroutine[Any, Any, object]) -> object:
     return asyncio.run(asyncio.wait_for(coroutine, 60))
 

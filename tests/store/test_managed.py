@@ -6,6 +6,7 @@ import fcntl
 import gc
 import multiprocessing
 import os
+import pickle
 import random
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from offgil.errors import Closed, CodecError, KeyTooLong, StoreCorrupted, StoreFull, StoreTimeout
+from offgil.errors import Closed, CodecError, KeyTooLong, StoreCorrupted, StoreFull, StoreTimeout, StoreUnavailable
 
 if sys.platform != "linux":
     pytest.skip("the managed-dict store needs Linux", allow_module_level=True)
@@ -111,6 +112,35 @@ if __name__ == "__main__":
         child.join()
         assert child.exitcode == 0 and not store.closed
 """)
+
+
+def test_a_process_that_was_not_given_the_memory_is_told(store: ManagedDictStore) -> None:
+    reader, writer = os.pipe()
+    # Whoever could hand the memory over is gone when its pickle is read.
+    pid = forked(lambda: os.write(writer, pickle.dumps(store)))
+    assert exit_code(pid) == 0
+    with pytest.raises(StoreUnavailable, match="multiprocessing.*name="):
+        pickle.loads(os.read(reader, 10_000))
+    os.close(reader)
+    os.close(writer)
+
+
+def test_what_waits_in_the_parent_does_not_wait_in_the_child(store: ManagedDictStore) -> None:
+    completed = store.as_completed(["a", "b"])
+    future = store.future("a")
+
+    def child() -> None:
+        with pytest.raises(StoreUnavailable, match="after a fork"):
+            next(completed)
+        assert store.stats().waiters == 3
+        # Waiting anew works.
+        store["a"] = 1
+        assert store.future("a").result(60) == 1
+        assert next(store.as_completed(["a"])) == ("a", 1)
+
+    assert exit_code(forked(child)) == 0
+    assert future.result(60) == 1
+    assert next(completed) == ("a", 1)
 
 
 def test_fork_while_other_threads_use_the_store() -> None:
@@ -285,9 +315,10 @@ def test_a_value_that_cannot_be_stored_leaves_the_old_one(store: ManagedDictStor
 def test_foreign_memory_is_refused() -> None:
     codec = Codec(pickle=False)
     for size, reason in ((0, "too short"), (1 << 20, "magic number")):
-        with tempfile.TemporaryFile() as file, pytest.raises(StoreCorrupted, match=reason):
+        with tempfile.TemporaryFile() as file:
             os.ftruncate(file.fileno(), size)
-            _core.ManagedStore.attach(os.dup(file.fileno()), codec.encode, codec.decode)
+            with pytest.raises(StoreCorrupted, match=reason):
+                _core.ManagedStore.attach(os.dup(file.fileno()), codec.encode, codec.decode)
 
 
 @pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, 32768, 32769, 65536, 1_000_003])

@@ -71,9 +71,11 @@ def use(store: ManagedDictStore, dice: random.Random) -> None:
         signal.alarm(SECONDS)
         try:
             operation(dice.choice(keys) or "a key that is too long to lie in its record, whatever room there may be 3")
-        except (OffgilError, KeyError, ValueError) as exc:
-            # The stored ValueError is one, too.
-            assert isinstance(exc, OffgilError | KeyError) or exc.args == (1,), exc
+        except (OffgilError, KeyError):
+            pass
+        except ValueError as exc:
+            if exc.args != (1,):  # the one that is stored
+                raise
 
     def reserve(key: str) -> None:
         with store.reserve(key, 10_000) as view:
@@ -87,16 +89,16 @@ def use(store: ManagedDictStore, dice: random.Random) -> None:
         lambda key: store[key],
         lambda key: store.put(key, b"w" * dice.choice((10, 2000, 50_000))),
         lambda key: store.put(key, 1, topic=dice.choice(("t", "new")), ttl=dice.choice((None, 0.001))),
-        lambda key: store.pop(key),
+        store.pop,
         lambda key: store.take(dice.choice((None, "t", "u")), timeout=0),
         lambda key: store.wait(key, timeout=0.001),
         lambda key: list(store.as_completed([key, "none"], timeout=0.001)),
         lambda key: bytes(store.view(key)),
         reserve,
         every,
-        lambda key: store.snapshot(),
+        lambda _: store.snapshot(),
         lambda key: (store.stats(), len(store), list(store)),
-        lambda key: store._table.processes(),
+        lambda _: store._table.processes(),
         lambda key: store.put(key, bytes(5 << 20)),  # never fits: looks for room everywhere
         lambda key: store.clear() if dice.random() < 0.1 else None,
     ]

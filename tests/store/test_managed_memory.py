@@ -9,6 +9,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -140,17 +141,16 @@ def test_a_view_may_be_dropped_by_the_collector(store: ManagedDictStore) -> None
 
 def test_a_child_keeps_what_its_parent_looked_at(store: ManagedDictStore) -> None:
     store["k"] = b"v" * MIB
-    view = store.view("k")
     array = np.arange(100_000)
     store["a"] = array
-    seen = store["a"]
+    seen: list[Any] = [store.view("k"), store["a"]]
     ready, go = os.pipe(), os.pipe()
 
     def child() -> None:
         os.write(ready[1], b"x")
         os.read(go[0], 1)
-        assert view == b"v" * MIB
-        np.testing.assert_array_equal(seen, array)
+        assert seen[0] == b"v" * MIB
+        np.testing.assert_array_equal(seen[1], array)
         assert store["done"] == 1
         # A view of its own, beside the one that it was born with.
         store.view("done2").release()
@@ -164,7 +164,7 @@ def test_a_child_keeps_what_its_parent_looked_at(store: ManagedDictStore) -> Non
         finally:
             os._exit(status)
     os.read(ready[0], 1)
-    del view, seen
+    seen.clear()
     store.clear()
     fill_with_something_else(store)
     store.clear()
@@ -257,9 +257,14 @@ def test_reserve(store: ManagedDictStore) -> None:
     assert (entry.state, entry.topic, entry.priority, entry.codec) == ("published", "t", 3, "bytes")
     assert entry.ttl is not None
     assert store["k"] == b"n" * (2 * MIB)
-    with pytest.raises(ZeroDivisionError), store.reserve("k", 10) as view:
-        view[:] = bytes(10)
-        1 / 0  # noqa: B018
+
+    def fail() -> None:
+        with store.reserve("k", 10) as view:
+            view[:] = bytes(10)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert store["k"] == b"n" * (2 * MIB)
     with store.reserve("k", 0):
         pass
@@ -277,15 +282,20 @@ def test_reserved_memory_that_is_still_looked_at_is_not_published(
     store: ManagedDictStore, look: Callable[[memoryview], object]
 ) -> None:
     kept = []
-    with pytest.raises(BufferError, match=r"'k'.*nothing was published"), store.reserve("k", 6 * MIB) as view:
-        kept.append(look(view))
-    del view
+    block = store.reserve("k", 6 * MIB)
+    kept.append(look(block.__enter__()))
+    with pytest.raises(BufferError, match=r"'k'.*nothing was published"):
+        block.__exit__(None, None, None)
     assert "k" not in store
+
     # An exception in the block is not covered up.
-    with pytest.raises(ZeroDivisionError), store.reserve("k", 100) as view:
-        kept.append(look(view))
-        1 / 0  # noqa: B018
-    del view
+    def fail() -> None:
+        with store.reserve("k", 100) as view:
+            kept.append(look(view))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     with pytest.raises(StoreFull):
         store["k"] = bytes(6 * MIB)
     kept.clear()

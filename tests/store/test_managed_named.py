@@ -227,7 +227,7 @@ def test_commands(home: Path) -> None:
     listed = offgil_store("ls").stdout.splitlines()
     assert listed[0].startswith("broken")
     assert "damaged" in listed[0]
-    assert listed[1].split() == "jobs 2 results 2.1 KiB of 2.0 MiB 1 processes".split()
+    assert listed[1].split() == ["jobs", "2", "results", "2.1", "KiB", "of", "2.0", "MiB", "1", "processes"]
     seen = offgil_store("inspect", "jobs").stdout
     assert "entries=2" in seen
     assert str(os.getpid()) in seen

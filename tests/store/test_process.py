@@ -13,20 +13,34 @@ import offgil
 from offgil import ResultStore, StoreTimeout
 
 
-@pytest.mark.parametrize("call", ["store.wait('k')", "store.pop('k', timeout=None)", "store.take()"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "store.wait('k')",
+        "store.pop('k', timeout=None)",
+        "store.take()",
+        "next(store.as_completed(['k', 'l']))",
+        "store.put('k', 1)",
+        "asyncio.run(store.wait_async('k'))",
+    ],
+)
 def test_ctrl_c_interrupts_a_parked_main_thread(kind: str, store: ResultStore, call: str) -> None:
     program = f"""
-import threading, time, offgil
-store = offgil.open_store({kind!r})
+import asyncio, threading, time, offgil
+store = offgil.open_store({kind!r}, max_entries=1, on_full="block")
+store.put("the one", 1, topic="t")
 def tell():
-    while not store.stats().waiters:
+    while not (store.stats().waiters or store.stats().blocked):
         time.sleep(0.001)
     print("parked", flush=True)
 threading.Thread(target=tell).start()
+interrupted = "not interrupted"
 try:
     {call}
 except KeyboardInterrupt:
-    print("interrupted", store.stats().waiters)
+    interrupted = "interrupted"
+# Not above: there the traceback still holds what waited.
+print(interrupted, store.stats().waiters + store.stats().blocked)
 """
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None

@@ -188,6 +188,37 @@ class HostileSize:
         return 1
 
 
+class NotToBeCopied(Exception):
+    def __new__(cls, *args: object, key: object = None) -> NotToBeCopied:
+        if key is None:
+            raise TypeError("key")
+        return super().__new__(cls, *args)
+
+    def __init__(self, *args: object, key: object) -> None:
+        super().__init__(*args)
+
+
+def test_exceptions_that_cannot_be_copied_are_raised_themselves(store: SharedStateStore) -> None:
+    error = NotToBeCopied("x", key=1)
+    store.put_exception("k", error)
+    with pytest.raises(NotToBeCopied) as caught:
+        store["k"]
+    assert caught.value is error
+    assert store.future("k").exception(timeout=30) is error
+
+
+def test_a_raised_copy_can_be_added_to(store: SharedStateStore) -> None:
+    error = ValueError("x")
+    error.add_note("from the putter")
+    store.put_exception("k", error)
+    for _ in range(3):
+        with pytest.raises(ValueError, match="x") as caught:
+            store["k"]
+        caught.value.add_note("from a reader")
+        assert caught.value.__notes__ == ["from the putter", "from a reader"]
+    assert store.take()[1] is error
+
+
 def test_sizeof_may_call_back() -> None:
     size = HostileSize()
     store = SharedStateStore(max_bytes=100, sizeof=size)

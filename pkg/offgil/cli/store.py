@@ -24,7 +24,7 @@ def list_stores() -> None:
     """List all stores."""
     from offgil.store import named
 
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name in _or_fail(named.names):
         try:
             opened = _open(name)

@@ -47,7 +47,8 @@ class Executor(concurrent.futures.Executor):
             ``OFFGIL_WORKERS`` may force one, else the interpreter as it is now decides.
         initializer: called in each worker before its first task.
         initargs: its arguments.
-        max_pending: ``submit`` blocks while so many tasks are not done; ``None`` for no bound.
+        max_pending: ``submit`` blocks while so many tasks are not done; ``None`` for no bound.  A done callback
+            that submits must not have to wait, since it is what others wait for.
         max_tasks_per_worker: replace a worker after so many tasks; ``None`` for never.
         context: what starts processes, of :func:`multiprocessing.get_context`; ``None`` for the interpreter's default.
 

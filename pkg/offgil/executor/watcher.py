@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 
 from offgil.executor.channel import Channel, Claim
 
@@ -161,7 +160,8 @@ def _await_stop(pid: int) -> None:
     while time.monotonic() < until:
         try:
             # The state follows the name, which is in parentheses and may hold anything.
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+            with open(f"/proc/{pid}/stat") as file:
+                state = file.read().rpartition(")")[2].split()[0]
         except OSError:
             return
         if state in "tTZX":

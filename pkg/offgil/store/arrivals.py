@@ -1,7 +1,7 @@
 """The futures and tasks of one process that wait for results in a managed-dict store.
 
-One thread serves them all: it sleeps until some of their keys are there, reads each result, and hands it over.  Tasks of
-one event loop that get theirs at the same time cost one wake-up of the loop.
+One thread serves them all: it sleeps until some of their keys are there, reads each result, and hands it over.  Tasks
+of one event loop that get theirs at the same time cost one wake-up of the loop.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import threading
 import weakref
 from collections import defaultdict
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from offgil import _core
 from offgil.errors import Closed
 from offgil.store.base import MISSING
 
-__all__ = ["Arrivals", "Outcome"]
+__all__ = ["Arrivals", "Outcome", "ResultFuture"]
 
 
 class Outcome(NamedTuple):
@@ -59,14 +60,19 @@ class Arrivals:
             self._watch.add(key)
             self._waiting.setdefault(key, []).append(_Waiting(future, loop))
 
-    def withdraw(self, key: str, future: Any) -> None:
-        """Forget ``future``; nothing happens if it is not there any more."""
+    def withdraw(self, key: str, future: Any) -> bool:
+        """Forget ``future``; ``False`` if it is not there any more."""
         with self._lock:
-            left = [waiting for waiting in self._waiting.get(key, ()) if waiting.future is not future]
+            several = self._waiting.get(key, [])
+            left = [waiting for waiting in several if waiting.future is not future]
+            if len(left) == len(several):
+                return False
             if left:
                 self._waiting[key] = left
-            elif self._waiting.pop(key, None) is not None:
+            else:
+                del self._waiting[key]
                 self._watch.discard(key)
+            return True
 
     def stop(self) -> None:
         """Have the thread end, without waiting for it."""
@@ -118,6 +124,22 @@ class Arrivals:
         return None if value is MISSING else Outcome(value)
 
 
+class ResultFuture(Future[Any]):
+    """A future that leaves when it is cancelled."""
+
+    def __init__(self, arrivals: Arrivals, key: str) -> None:
+        super().__init__()
+        self._arrivals, self._key = arrivals, key
+
+    def cancel(self) -> bool:
+        if not super().cancel():
+            return False
+        # Whoever takes it out of the list tells those that wait for it: this call, or the thread that settles it.
+        if self._arrivals.withdraw(self._key, self):
+            self.set_running_or_notify_cancel()
+        return True
+
+
 def _settle(settled: list[tuple[_Waiting, Outcome]]) -> None:
     by_loop = defaultdict(list)
     for waiting, outcome in settled:
@@ -126,10 +148,8 @@ def _settle(settled: list[tuple[_Waiting, Outcome]]) -> None:
         else:
             by_loop[waiting.loop].append((waiting.future, outcome))
     for loop, several in by_loop.items():
-        try:
+        with suppress(RuntimeError):  # the loop is closed, and its tasks with it
             loop.call_soon_threadsafe(_settle_tasks, several)
-        except RuntimeError:
-            pass  # the loop is closed, and its tasks with it
 
 
 def _settle_future(future: Future[Any], outcome: Outcome) -> None:

@@ -134,6 +134,7 @@ class ResultStore(MutableMapping[str, Any]):
             Closed: the store is closed, or was while this waited for room.
         """
 
+    @abstractmethod
     def put_exception(
         self,
         key: str,
@@ -148,7 +149,10 @@ class ResultStore(MutableMapping[str, Any]):
 
         Arguments and errors are those of :meth:`put`, and :class:`TypeError` for what is no exception object.
         """
-        raise NotImplementedError
+
+    @abstractmethod
+    def get(self, key: str, default: Any = None) -> Any:
+        """The result under ``key``, or ``default`` if there is none; a stored exception is raised."""
 
     @abstractmethod
     def wait(self, key: str, timeout: float | None = None) -> Any:
@@ -185,6 +189,7 @@ class ResultStore(MutableMapping[str, Any]):
             Closed: the store is or was closed meanwhile.
         """
 
+    @abstractmethod
     def as_completed(self, keys: Iterable[str], timeout: float | None = None) -> Iterator[tuple[str, Any]]:
         """Iterate over ``(key, value)`` of ``keys`` in the order in which the results arrive; they stay in the store.
 
@@ -200,8 +205,8 @@ class ResultStore(MutableMapping[str, Any]):
 
         Thread-safety of the iterator: safe on distinct objects.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def future(self, key: str) -> Future[Any]:
         """A future that gets the result under ``key``, at once if it is there; the result stays in the store.
 
@@ -211,8 +216,8 @@ class ResultStore(MutableMapping[str, Any]):
         Raises:
             Closed: the store is closed.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     async def wait_async(self, key: str, timeout: float | None = None) -> Any:
         """:meth:`wait` for an asyncio task: needs no thread, and cancelling the task ends it.
 
@@ -223,8 +228,8 @@ class ResultStore(MutableMapping[str, Any]):
             StoreTimeout: nothing came in time.
             Closed: the store is or was closed meanwhile.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def reserve(
         self,
         key: str,
@@ -250,8 +255,8 @@ class ResultStore(MutableMapping[str, Any]):
             BufferError: at the end of the block something still looks at ``view``, for instance a numpy array made
                 from it.  Nothing is published, and the memory lives until that lets go.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def view(self, key: str) -> memoryview:
         """A read-only, flat memoryview (format ``"B"``) on the stored bytes of the result under ``key``.
 
@@ -263,11 +268,10 @@ class ResultStore(MutableMapping[str, Any]):
             CodecError: the result has no bytes to look at.
             Closed: the store is closed.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def snapshot(self) -> list[Entry]:
         """Describe every entry; each store's class says of which instant.  Reads no values."""
-        raise NotImplementedError
 
     @abstractmethod
     def close(self) -> None:
@@ -293,13 +297,13 @@ class ResultStore(MutableMapping[str, Any]):
     @abstractmethod
     def _keys(self) -> list[str]: ...
 
+    @abstractmethod
     def _peek(self, key: str, default: Any) -> Any:
         """The result under ``key``, an exception as an object; ``default`` if there is none."""
-        return self.get(key, default)
 
+    @abstractmethod
     def _remove(self, key: str, default: Any) -> Any:
         """The same, and the entry is gone."""
-        return self.pop(key, default)
 
     # MutableMapping's versions of the next four look first and act later, which other threads see.
 

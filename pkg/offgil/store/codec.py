@@ -36,6 +36,7 @@ import pickle
 import struct
 import sys
 import traceback
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -51,10 +52,8 @@ BYTES, STR = 5, 6  # the extension's
 INT, ARRAY, PICKLE, BUFFERS, JSON, EXCEPTION = range(16, 22)
 
 #: Codec -> what a snapshot calls it.
-NAMES = {
-    **dict(enumerate(("none", "bool", "bool", "int", "float", "bytes", "str"))),
-    **{INT: "int", ARRAY: "array", PICKLE: "pickle", BUFFERS: "pickle", JSON: "json", EXCEPTION: "exception"},
-}
+NAMES = dict(enumerate(("none", "bool", "bool", "int", "float", "bytes", "str")))
+NAMES |= {INT: "int", ARRAY: "array", PICKLE: "pickle", BUFFERS: "pickle", JSON: "json", EXCEPTION: "exception"}
 
 _Encoded = tuple[int, list[Any]]
 _Buffer = bytes | memoryview
@@ -198,8 +197,8 @@ def _encode_pickle(value: Any) -> _Encoded:
     body = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
     if not buffers:
         return PICKLE, [body]
-    parts = [body, *(buffer.raw() for buffer in buffers)]
-    sizes = [memoryview(part).nbytes for part in parts]
+    parts = [memoryview(body), *(buffer.raw() for buffer in buffers)]
+    sizes = [part.nbytes for part in parts]
     head = struct.pack(f"<{1 + len(sizes)}Q", len(sizes), *sizes)
     encoded: list[Any] = [head, _padding(len(head))]
     for part, size in zip(parts, sizes, strict=True):
@@ -245,10 +244,8 @@ def _make_exception(description: dict[str, Any]) -> BaseException:
     home = {"builtins": builtins, "offgil.errors": errors}.get(description["module"])
     kind = getattr(home, description["name"], None)
     if isinstance(kind, type) and issubclass(kind, Exception) and description["args"] is not None:
-        try:
+        with suppress(Exception):  # its arguments may be others
             return kind(*description["args"])
-        except Exception:  # noqa: S110 - its arguments are others
-            pass
     return RemoteError(f"{description['module']}.{description['name']}: {description['text']}")
 
 

@@ -35,8 +35,13 @@ class Failure:
         if type(made) is not type(original):
             # Its __init__ does not take what it gave to Exception.__init__.  What __new__ and the attributes hold is
             # all that a reader can see of most exceptions.
-            made = type(original).__new__(type(original), *original.args)
+            try:
+                made = type(original).__new__(type(original), *original.args)
+            except Exception:
+                return original  # better than to raise something else
             made.__dict__.update(original.__dict__)
+        if hasattr(original, "__notes__"):
+            made.__notes__ = list(original.__notes__)
         made.__cause__ = original.__cause__
         made.__context__ = original.__context__
         made.__suppress_context__ = original.__suppress_context__

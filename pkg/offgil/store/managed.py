@@ -18,7 +18,7 @@ from offgil import _core
 from offgil.errors import CodecError, StoreTimeout, StoreUnavailable
 from offgil.runtime import Decision
 from offgil.store import named
-from offgil.store.arrivals import Arrivals, Outcome
+from offgil.store.arrivals import Arrivals, Outcome, ResultFuture
 from offgil.store.base import MISSING, Entry, OnFull, ResultStore, StoreStats
 from offgil.store.codec import NAMES, Codec, flat_bytes
 
@@ -184,11 +184,9 @@ class ManagedDictStore(ResultStore):
                 yield key, value
 
     def future(self, key: str) -> Future[Any]:
-        future: Future[Any] = Future()
         arrivals = self._serving()
+        future = ResultFuture(arrivals, key)
         arrivals.add(key, future)
-        # Cancelled futures leave.
-        future.add_done_callback(lambda done: arrivals.withdraw(key, done) if done.cancelled() else None)
         return future
 
     async def wait_async(self, key: str, timeout: float | None = None) -> Any:
@@ -238,7 +236,8 @@ class ManagedDictStore(ResultStore):
         flat = flat_bytes(codec, memory)
         if flat is None:
             raise CodecError(
-                f"the value under {key!r} is stored as {NAMES.get(codec, codec)}, without bytes to look at: read it instead"
+                f"the value under {key!r} is stored as {NAMES.get(codec, codec)}, without bytes to look at: "
+                "read it instead"
             )
         return flat
 
@@ -349,8 +348,8 @@ class _Reservation(AbstractContextManager[memoryview]):
             published = exc_type is not None
         if not published:
             raise BufferError(
-                f"the memory reserved for {self._key!r} is still in use, for instance by a numpy array or a slice of the "
-                "view: nothing was published; let go of them (del) before the block ends"
+                f"the memory reserved for {self._key!r} is still in use, for instance by a numpy array or a slice of "
+                "the view: nothing was published; let go of them (del) before the block ends"
             )
 
 

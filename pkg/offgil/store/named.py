@@ -1,7 +1,7 @@
 """Where named stores live: one file each, in a folder of the user's on a file system in memory.
 
-A file gets its name only when it is a complete store, and by one atomic step, so nobody finds half of one, and a process
-that is killed on the way leaves nothing behind.
+A file gets its name only when it is a complete store, and by one atomic step, so nobody finds half of one, and a
+process that is killed on the way leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from offgil import _core
 from offgil.errors import StoreCorrupted, StoreUnavailable
@@ -85,10 +85,8 @@ def remove(name: str) -> None:
     Raises:
         StoreUnavailable: there is none.
     """
-    try:
+    with suppress(StoreCorrupted):  # a file that is no store has no waiters either
         open_existing(name, lambda fd: _core.ManagedStore.attach(fd, _unused, _unused)).shut_down()
-    except StoreCorrupted:
-        pass  # a file that is no store has no waiters either
     with _opened_folder() as home:
         os.unlink(name, dir_fd=home)
 

@@ -194,7 +194,7 @@ bool Process::let_go(const Held &held, Mode mode) {
             shard.abandon(held.record_);
         else
             unpin_held(shard, held.record_);
-    } catch (const Error &) {
+    } catch (const std::exception &) {
         // Damaged; whoever works with the store next will be told.
     }
     return true;

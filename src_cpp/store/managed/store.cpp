@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "store/managed/futex.h"
 #include "store/managed/topics.h"
 
 namespace offgil::store::managed {
@@ -73,6 +74,18 @@ void Store::notify(std::uint32_t hash, std::uint32_t topic) const {
     notify_one(segment_, segment_.topic_waits(topic));
 }
 
+/// A put sweeps its own shard; now and then it looks after one of the others, which may see no puts.
+void Store::sweep_another() const {
+    constexpr std::uint32_t puts = 4, entries = 16;
+    thread_local std::uint32_t turn = 0;
+    if (++turn % puts) return;
+    const std::uint32_t index = turn / puts % segment_.layout().shards;
+    const std::int64_t earliest = segment_.shard(index).earliest.load(std::memory_order_relaxed);
+    if (!earliest || earliest > monotonic_ns()) return;
+    const LockMutex lock = lock_shard(segment_, index, Mode::Try);
+    if (lock.held()) ShardTable(segment_, index).sweep(entries);
+}
+
 Outcome Store::put(const EntryRequest &request, Parts value, Mode mode, const Patience &patience) {
     const std::uint32_t hash = checked_hash(request.key);
     if (!prepare(mode)) return Outcome::Busy;
@@ -95,6 +108,7 @@ Outcome Store::put(const EntryRequest &request, Parts value, Mode mode, const Pa
         if (!find_room(room, length, shard_of(hash), patience, attempt)) return Outcome::Interrupted;
     }
     if (outcome == Outcome::Done) notify(hash, topic);
+    sweep_another();
     return outcome;
 }
 

@@ -178,6 +178,7 @@ class Store {
                    std::uint32_t topic, Mode mode, Outcome &outcome);
     Publication publication_of(const EntryRequest &request, std::uint32_t topic) const;
     void notify(std::uint32_t hash, std::uint32_t topic) const;
+    void sweep_another() const;
     /// To be called when `attempt` found no room for that reason: calls it until it does, or throws
     /// Error(Full); false if interrupted.
     bool find_room(Room reason, std::uint64_t length, std::uint32_t shard, const Patience &patience,

@@ -11,7 +11,7 @@ void Fetched::release() {
         const ShardTable shard(process->segment(), shard_);
         const LockMutex lock = lock_shard(process->segment(), shard_, Mode::Wait);
         process->unpin(shard, record_);
-    } catch (const Error &) {
+    } catch (const std::exception &) {
         // Damaged; whoever works with the store next will be told.  This one has its value.
     }
 }

@@ -22,7 +22,13 @@ Watch::~Watch() {
         if (parts_[i].joined) clear_bit(segment_.shard_waits(i), waiter_.index());
 }
 
+void Watch::check_ours() const {
+    if (store_.process()->generation() != generation_)
+        throw Error(ErrorKind::Unavailable, "this waits for the parent process; wait anew after a fork");
+}
+
 void Watch::add(std::string key) {
+    check_ours();
     const std::uint32_t hash = store_.checked_hash(key);
     const std::uint32_t shard = hash % segment_.layout().shards;
     const std::lock_guard lock(mutex_);
@@ -60,6 +66,7 @@ void Watch::wake() {
 }
 
 Outcome Watch::next(std::vector<std::string> &arrived, const Patience &patience) {
+    check_ours();
     for (bool all = false;;) {
         waiter_.rearm();
         store_.check_open();

@@ -46,6 +46,7 @@ class Watch {
     using Found = std::vector<std::pair<std::uint64_t, std::string>>;
 
     void look(std::uint32_t shard, bool all, Found &found);
+    void check_ours() const;
     void wake();
 
     Store &store_;

@@ -1,8 +1,10 @@
 // What the shared-state table is made of.
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -23,25 +25,58 @@ struct EntryInfo {
     Time created = {};           ///< for people; set by the table
 };
 
-/// One result.  The constant members and `value` are set before the entry is published; whoever was handed
-/// the entry after it left the table owns it and needs no lock.  The other members belong to the lock of the
-/// entry's shard.
-template <class V>
-struct Entry : EntryInfo {
-    Entry(std::string_view k, std::size_t h, V v, TopicRef<V> t, const EntryInfo &info)
-        : EntryInfo(info), name(k), hash(h), value(std::move(v)), topic(std::move(t)) {}
+/// A key with its hash, which the table leaves to its caller: equal keys have equal hashes, and all 64 bits
+/// count.
+struct Key {
+    Key(std::string_view text, std::size_t h) noexcept : name(text), hash(h) {}
 
-    std::string_view key() const noexcept { return name; }
-    bool mortal() const noexcept { return expires != kNever; }
-    bool expired() const noexcept { return mortal() && expires <= Clock::now(); }
+    /// For callers without a hash of their own.
+    template <std::convertible_to<std::string_view> Text>
+    Key(const Text &text) noexcept : name(text), hash(std::hash<std::string_view>{}(name)) {}
+
+    std::string_view name;
+    std::size_t hash;
+};
+
+struct OwnedKey {
+    OwnedKey(const Key &key) : name(key.name), hash(key.hash) {}
+
+    template <std::convertible_to<std::string_view> Text>
+    OwnedKey(const Text &text) : OwnedKey(Key(text)) {}
+
+    Key view() const noexcept { return {name, hash}; }
+
+    std::string name;
+    std::size_t hash;
+};
+
+template <class V>
+struct Entry;
+
+/// What a look-up reads of an entry.
+template <class V>
+struct EntryHead {
+    EntryHead(const Key &key, V v) : name(key.name), hash(key.hash), value(std::move(v)) {}
 
     const std::string name;
     const std::size_t hash;
+    Entry<V> *next_in_bucket = nullptr;
     V value;
-    const TopicRef<V> topic;
+};
 
+/// One result.  The constant members, EntryInfo and `value` are set before the entry is published; whoever
+/// was handed the entry after it left the table owns it and needs no lock.  The other members belong to the
+/// lock of the entry's shard.  The head comes first, so that a look-up touches one cache line of it.
+template <class V>
+struct Entry : EntryHead<V>, EntryInfo {
+    Entry(const Key &key, V v, TopicRef<V> t, const EntryInfo &info)
+        : EntryHead<V>(key, std::move(v)), EntryInfo(info), topic(std::move(t)) {}
+
+    bool mortal() const noexcept { return expires != kNever; }
+    bool expired() const noexcept { return mortal() && expires <= Clock::now(); }
+
+    const TopicRef<V> topic;
     std::uint64_t order = 0;  ///< position among all puts of the table
-    Entry *next_in_bucket = nullptr;
     Links<Entry> queue;       ///< among its topic's entries in its shard
     Links<Entry> recency;     ///< among its shard's entries; only where the least recently used is evicted
     Time used = {};           ///< the same

@@ -30,13 +30,13 @@ class KeyGroup : public std::enable_shared_from_this<KeyGroup<V>> {
     explicit KeyGroup(SharedTable<V> &table) : table_(table) {}
 
     /// Begins to wait for the keys; a key that is given twice counts once.
-    Status start(std::vector<std::string> keys) {
+    Status start(std::vector<OwnedKey> keys) {
         std::unordered_set<std::string_view> seen;
         std::vector<Member *> found;
         keys_ = std::move(keys);
-        for (const std::string &key : keys_) {
-            if (!seen.insert(key).second) continue;
-            Member &member = members_.emplace_back(key);
+        for (const OwnedKey &key : keys_) {
+            if (!seen.insert(key.name).second) continue;
+            Member &member = members_.emplace_back(key.view());
             member.group = this->shared_from_this();
             const Status status = table_.watch(member);
             if (status != Status::absent) member.group.reset();
@@ -97,8 +97,7 @@ class KeyGroup : public std::enable_shared_from_this<KeyGroup<V>> {
 
   private:
     struct Member final : Waiter<V> {
-        explicit Member(std::string_view key)
-            : Waiter<V>(key, std::hash<std::string_view>{}(key), Waiter<V>::Wants::copy) {}
+        explicit Member(const Key &key) : Waiter<V>(key, Waiter<V>::Wants::copy) {}
         void deliver() noexcept override { std::exchange(group, nullptr)->arrive(this); }
         std::shared_ptr<KeyGroup> group;  ///< set while linked, and until delivered
     };
@@ -114,7 +113,7 @@ class KeyGroup : public std::enable_shared_from_this<KeyGroup<V>> {
     }
 
     SharedTable<V> &table_;
-    std::vector<std::string> keys_;
+    std::vector<OwnedKey> keys_;
     std::deque<Member> members_;
     std::size_t missing_ = 0;
 

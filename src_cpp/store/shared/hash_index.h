@@ -2,30 +2,31 @@
 #pragma once
 
 #include <cstddef>
-#include <string_view>
 #include <vector>
 
 namespace offgil::store {
 
-/// T has `std::size_t hash`, `T *next_in_bucket` and `std::string_view key() const`.  Not synchronised: the
-/// owner's lock guards it.
+/// T has `std::size_t hash`, `T *next_in_bucket` and a string `name`.  Not synchronised: the owner's lock
+/// guards it.
 template <class T>
 class HashIndex {
   public:
     std::size_t size() const noexcept { return size_; }
     bool empty() const noexcept { return size_ == 0; }
 
-    T *find(std::size_t hash, std::string_view key) const noexcept {
+    /// For a key with `name` and `hash`.
+    template <class Key>
+    T *find(const Key &key) const noexcept {
         if (buckets_.empty()) return nullptr;
-        T *item = buckets_[hash & mask()];
-        while (item && !(item->hash == hash && item->key() == key)) item = item->next_in_bucket;
+        T *item = buckets_[key.hash & mask()];
+        while (item && !(item->hash == key.hash && item->name == key.name)) item = item->next_in_bucket;
         return item;
     }
 
     /// Makes room for one more item.  The only call that can throw, so callers make it before they change
     /// anything.
     void reserve_one() {
-        if (size_ < buckets_.size()) return;
+        if (size_ < buckets_.size() / 2) return;
         std::vector<T *> old(buckets_.empty() ? 8 : buckets_.size() * 2);
         old.swap(buckets_);
         for (T *item : old)
@@ -46,6 +47,14 @@ class HashIndex {
         while (*link != item) link = &(*link)->next_in_bucket;
         *link = item->next_in_bucket;
         --size_;
+    }
+
+    /// Puts `item` in the place of one with the same hash.
+    void replace(T *old, T *item) noexcept {
+        T **link = &buckets_[old->hash & mask()];
+        while (*link != old) link = &(*link)->next_in_bucket;
+        item->next_in_bucket = old->next_in_bucket;
+        *link = item;
     }
 
     /// `fn` may destroy the item that it is given.
@@ -74,7 +83,8 @@ class HashIndex {
 
     std::size_t mask() const noexcept { return buckets_.size() - 1; }
 
-    std::vector<T *> buckets_;  ///< a power of two of chains
+    std::vector<T *>
+        buckets_;  ///< a power of two of chains, at least twice the items: each step is a cache miss
     std::size_t size_ = 0;
 };
 

@@ -68,11 +68,15 @@ struct alignas(64) Shard {
         if (const auto it = named.find(&*entry.topic); it->second.empty()) named.erase(it);
     }
 
-    /// Publishes the prepared entry.
-    void link(Entry<V> *entry, std::atomic<std::uint64_t> &order) noexcept {
+    /// Publishes the prepared entry, in the place of `old` if there is one, which the caller owns from here
+    /// on.
+    void link(Entry<V> *entry, Entry<V> *old, std::atomic<std::uint64_t> &order) noexcept {
         Topic<V> &topic = *entry->topic;
         Queue &queue = entry->topic.named() ? named.find(&topic)->second : nameless;
-        entries.insert(entry);
+        if (old)
+            entries.replace(old, entry);
+        else
+            entries.insert(entry);
         // Drawn under the lock: a put that began after another one returned comes after it in every queue.
         entry->order = order.fetch_add(1, std::memory_order_relaxed);
         queue.push(entry);
@@ -82,7 +86,10 @@ struct alignas(64) Shard {
             recency.push(entry);
             note_oldest_use();
         }
-        count.add<std::size_t>(count.entries, 1);
+        if (old)
+            leave_queues(old);
+        else
+            count.add<std::size_t>(count.entries, 1);
         const std::uint64_t bit = std::uint64_t{1} << shard_index(entry->hash);
         if (!(topic.shards.load(std::memory_order_seq_cst) & bit))
             topic.shards.fetch_or(bit, std::memory_order_seq_cst);
@@ -91,18 +98,7 @@ struct alignas(64) Shard {
     /// The caller owns the entry from here on.
     void unlink(Entry<V> *entry) noexcept {
         entries.remove(entry);
-        if (entry->topic.named()) {
-            const auto it = named.find(&*entry->topic);
-            it->second.remove(entry);
-            if (it->second.empty()) named.erase(it);
-        } else {
-            nameless.remove(entry);
-        }
-        if (entry->mortal()) mortal.remove(entry);
-        if (tracks_use) {
-            recency.remove(entry);
-            note_oldest_use();
-        }
+        leave_queues(entry);
         count.add<std::size_t>(count.entries, std::size_t{0} - 1);
     }
 
@@ -134,6 +130,21 @@ struct alignas(64) Shard {
     }
 
   private:
+    void leave_queues(Entry<V> *entry) noexcept {
+        if (entry->topic.named()) {
+            const auto it = named.find(&*entry->topic);
+            it->second.remove(entry);
+            if (it->second.empty()) named.erase(it);
+        } else {
+            nameless.remove(entry);
+        }
+        if (entry->mortal()) mortal.remove(entry);
+        if (tracks_use) {
+            recency.remove(entry);
+            note_oldest_use();
+        }
+    }
+
     void note_oldest_use() noexcept {
         const Time first = recency.empty() ? kNever : recency.oldest()->used;
         oldest_use.store(first.time_since_epoch().count(), std::memory_order_relaxed);

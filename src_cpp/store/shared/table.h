@@ -138,10 +138,10 @@ class SharedTable {
     /// for room, `sleep(Parker &, Time due)` sleeps until woken, until `due` or until it gives up; else it is
     /// never called.
     template <class Sleep>
-    Status put(std::string_view key, V value, const PutOptions &options, Sleep &&sleep);
+    Status put(const Key &key, V value, const PutOptions &options, Sleep &&sleep);
 
     /// For a table whose puts do not wait.
-    Status put(std::string_view key, V value, const PutOptions &options) {
+    Status put(const Key &key, V value, const PutOptions &options) {
         return put(key, std::move(value), options, [](Parker &, Time) noexcept { return Nap::gave_up; });
     }
 
@@ -152,11 +152,11 @@ class SharedTable {
 
     /// get, after sleeping if nothing is there.
     template <class Sleep>
-    Status wait(std::string_view key, V &copy, Sleep &&sleep);
+    Status wait(const Key &key, V &copy, Sleep &&sleep);
 
     /// remove, after sleeping if nothing is there.
     template <class Sleep>
-    Status wait_remove(std::string_view key, EntryPtr<V> &out, Sleep &&sleep);
+    Status wait_remove(const Key &key, EntryPtr<V> &out, Sleep &&sleep);
 
     /// take, after sleeping if nothing is there.
     template <class Sleep>
@@ -172,15 +172,14 @@ class SharedTable {
     // === here ===
 
     /// `touch`: whether it counts as use.
-    Status get(std::string_view key, V &copy, bool touch = true) {
-        const std::size_t hash = hash_of(key);
+    Status get(const Key &key, V &copy, bool touch = true) {
         std::optional<V> found;
         {
             Departures out(*this);
-            Shard<V> &shard = shard_of(hash);
+            Shard<V> &shard = shard_of(key.hash);
             const std::lock_guard hold(shard.lock);
             if (closed()) return Status::closed;
-            if (Entry<V> *entry = find_live(shard, hash, key, out)) {
+            if (Entry<V> *entry = find_live(shard, key, out)) {
                 found.emplace(entry->value);
                 if (touch) shard.touch(entry);
             }
@@ -190,23 +189,21 @@ class SharedTable {
         return Status::ok;
     }
 
-    Status contains(std::string_view key) {
-        const std::size_t hash = hash_of(key);
+    Status contains(const Key &key) {
         Departures out(*this);
-        Shard<V> &shard = shard_of(hash);
+        Shard<V> &shard = shard_of(key.hash);
         const std::lock_guard hold(shard.lock);
         if (closed()) return Status::closed;
-        return find_live(shard, hash, key, out) ? Status::ok : Status::absent;
+        return find_live(shard, key, out) ? Status::ok : Status::absent;
     }
 
     /// `counted`: whether it counts as a take.
-    Status remove(std::string_view key, EntryPtr<V> &out, bool counted) {
+    Status remove(const Key &key, EntryPtr<V> &out, bool counted) {
         sweep_a_little();
-        const std::size_t hash = hash_of(key);
         Departures gone(*this);
-        Shard<V> &shard = shard_of(hash);
+        Shard<V> &shard = shard_of(key.hash);
         const std::lock_guard hold(shard.lock);
-        return remove_locked(shard, hash, key, out, counted, gone);
+        return remove_locked(shard, key, out, counted, gone);
     }
 
     /// The keys shard by shard: a key that stays throughout is listed once.
@@ -302,7 +299,6 @@ class SharedTable {
   private:
     static constexpr std::size_t kAll = ~std::size_t{0};
 
-    static std::size_t hash_of(std::string_view key) noexcept { return std::hash<std::string_view>{}(key); }
     Shard<V> &shard_of(std::size_t hash) noexcept { return shards_[shard_index(hash)]; }
 
     /// What a call owes others; declared before the guard, so that it is paid when the lock is gone.  Last
@@ -333,8 +329,8 @@ class SharedTable {
         gone.entries.add(hand_out(shard, entry, gone).release());
     }
 
-    Entry<V> *find_live(Shard<V> &shard, std::size_t hash, std::string_view key, Departures &gone) noexcept {
-        Entry<V> *entry = shard.entries.find(hash, key);
+    Entry<V> *find_live(Shard<V> &shard, const Key &key, Departures &gone) noexcept {
+        Entry<V> *entry = shard.entries.find(key);
         if (!entry || !entry->expired()) return entry;
         shard.count.add(shard.count.expired, std::uint64_t{1});
         drop(shard, entry, gone);
@@ -351,10 +347,9 @@ class SharedTable {
         return dropped;
     }
 
-    Status remove_locked(Shard<V> &shard, std::size_t hash, std::string_view key, EntryPtr<V> &out,
-                         bool counted, Departures &gone) {
+    Status remove_locked(Shard<V> &shard, const Key &key, EntryPtr<V> &out, bool counted, Departures &gone) {
         if (closed()) return Status::closed;
-        Entry<V> *entry = find_live(shard, hash, key, gone);
+        Entry<V> *entry = find_live(shard, key, gone);
         if (!entry) return Status::absent;
         out = hand_out(shard, entry, gone);
         if (counted) shard.count.add(shard.count.takes, std::uint64_t{1});

@@ -7,12 +7,11 @@ namespace offgil::store {
 
 template <class V>
 template <class Sleep>
-Status SharedTable<V>::put(std::string_view key, V value, const PutOptions &options, Sleep &&sleep) {
+Status SharedTable<V>::put(const Key &key, V value, const PutOptions &options, Sleep &&sleep) {
     static_assert(std::is_nothrow_invocable_r_v<Nap, Sleep, Parker &, Time>, "a queued seeker must withdraw");
     sweep_a_little();
     const EntryInfo info{options.priority, options.size, options.expires, options.producer, recently()};
-    auto fresh =
-        std::make_unique<Entry<V>>(key, hash_of(key), std::move(value), topics_.acquire(options.topic), info);
+    auto fresh = std::make_unique<Entry<V>>(key, std::move(value), topics_.acquire(options.topic), info);
     Status status = publish(fresh, options.if_absent, false, nullptr);
     if (status != Status::full || info.size > bounds().bytes) return status;
     const OnFull policy = bounds().on_full;
@@ -64,7 +63,7 @@ Status SharedTable<V>::publish(EntryPtr<V> &fresh, bool if_absent, bool in_servi
     const std::lock_guard hold(shard.lock);
     if (closed()) return Status::closed;
     // An expired entry is replaced like any other: its room is what the new one takes.
-    Entry<V> *old = shard.entries.find(fresh->hash, fresh->name);
+    Entry<V> *old = shard.entries.find(*fresh);
     const bool stale = old && old->expired();
     if (old && if_absent && !stale) return Status::present;
     const std::size_t replaced = old ? old->size : 0;
@@ -74,13 +73,13 @@ Status SharedTable<V>::publish(EntryPtr<V> &fresh, bool if_absent, bool in_servi
         return Status::full;
     }
     Entry<V> *entry = fresh.release();
-    shard.link(entry, puts_begun_);
+    shard.link(entry, old, puts_begun_);
     if (entry->mortal()) {
         mortals_.fetch_add(1, std::memory_order_relaxed);
         gone.room.look();  // who waits for room may now have an expiry to wait for
     }
     if (old) {
-        unlink(shard, old);
+        if (old->mortal()) mortals_.fetch_sub(1, std::memory_order_relaxed);
         gone.entries.add(old);
         if (entry->size < replaced) gone.room.look();
         if (stale) shard.count.add(shard.count.expired, std::uint64_t{1});

@@ -16,8 +16,8 @@ Status SharedTable<V>::take(std::optional<std::string_view> topic, EntryPtr<V> &
 
 template <class V>
 template <class Sleep>
-Status SharedTable<V>::wait(std::string_view key, V &copy, Sleep &&sleep) {
-    ParkedWaiter<V> waiter(key, hash_of(key), Waiter<V>::Wants::copy);
+Status SharedTable<V>::wait(const Key &key, V &copy, Sleep &&sleep) {
+    ParkedWaiter<V> waiter(key, Waiter<V>::Wants::copy);
     const Status status = wait_for_key(waiter, std::forward<Sleep>(sleep));
     if (status == Status::ok) copy = std::move(*waiter.copy);
     return status;
@@ -25,8 +25,8 @@ Status SharedTable<V>::wait(std::string_view key, V &copy, Sleep &&sleep) {
 
 template <class V>
 template <class Sleep>
-Status SharedTable<V>::wait_remove(std::string_view key, EntryPtr<V> &out, Sleep &&sleep) {
-    ParkedWaiter<V> waiter(key, hash_of(key), Waiter<V>::Wants::entry);
+Status SharedTable<V>::wait_remove(const Key &key, EntryPtr<V> &out, Sleep &&sleep) {
+    ParkedWaiter<V> waiter(key, Waiter<V>::Wants::entry);
     const Status status = wait_for_key(waiter, std::forward<Sleep>(sleep));
     out = std::move(waiter.entry);
     return status;
@@ -36,7 +36,7 @@ template <class V>
 template <class Sleep>
 Status SharedTable<V>::wait_take(std::optional<std::string_view> topic, EntryPtr<V> &out, Sleep &&sleep) {
     const TopicRef<V> ref = topics_.acquire(topic);
-    ParkedWaiter<V> waiter({}, 0, Waiter<V>::Wants::entry);
+    ParkedWaiter<V> waiter(Key({}, 0), Waiter<V>::Wants::entry);
     for (bool registered = false; !registered;) {
         if ((out = pick(ref))) return Status::ok;
         const std::lock_guard hold(ref->lock);
@@ -58,9 +58,9 @@ Status SharedTable<V>::watch(Waiter<V> &waiter) {
     const std::lock_guard hold(shard.lock);
     if (closed()) return Status::closed;
     if (waiter.wants == Waiter<V>::Wants::entry) {
-        const Status status = remove_locked(shard, waiter.hash, waiter.name, waiter.entry, true, gone);
+        const Status status = remove_locked(shard, waiter.key(), waiter.entry, true, gone);
         if (status != Status::absent) return status;
-    } else if (Entry<V> *entry = find_live(shard, waiter.hash, waiter.name, gone)) {
+    } else if (Entry<V> *entry = find_live(shard, waiter.key(), gone)) {
         waiter.copy.emplace(entry->value);
         waiter.order = entry->order;
         shard.touch(entry);
@@ -85,7 +85,7 @@ void SharedTable<V>::hand_over(Shard<V> &shard, Entry<V> *entry, Departures &gon
     Waiter<V> *keeper = nullptr;
     if (!shard.waiters.empty()) {
         Waiter<V> *next = nullptr;
-        for (auto *waiter = shard.waiters.find(entry->hash, entry->name); waiter; waiter = next) {
+        for (auto *waiter = shard.waiters.find(Key(entry->name, entry->hash)); waiter; waiter = next) {
             next = waiter->links.newer;
             const bool keeps = waiter->wants == Waiter<V>::Wants::entry;
             if (keeps && keeper) continue;

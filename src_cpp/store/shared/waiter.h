@@ -22,11 +22,11 @@ class Waiter {
   public:
     enum class Wants { copy, entry };
 
-    Waiter(std::string_view k, std::size_t h, Wants w) : name(k), hash(h), wants(w) {}
+    Waiter(const Key &key, Wants w) : name(key.name), hash(key.hash), wants(w) {}
     Waiter(const Waiter &) = delete;
     Waiter &operator=(const Waiter &) = delete;
 
-    std::string_view key() const noexcept { return name; }
+    Key key() const noexcept { return {name, hash}; }
 
     /// Tells the maker that there is a result.  Called with no lock held, once.
     virtual void deliver() noexcept = 0;
@@ -93,13 +93,13 @@ class KeyWaiters {
     bool empty() const noexcept { return firsts_.empty(); }
 
     /// The one that waits longest; the others follow by links.newer.
-    Waiter<V> *find(std::size_t hash, std::string_view key) const noexcept { return firsts_.find(hash, key); }
+    Waiter<V> *find(const Key &key) const noexcept { return firsts_.find(key); }
 
     /// Makes room for one more waiter.  The only call that can throw.
     void reserve_one() { firsts_.reserve_one(); }
 
     void push(Waiter<V> *waiter) noexcept {
-        if (Waiter<V> *first = find(waiter->hash, waiter->name)) {
+        if (Waiter<V> *first = find(waiter->key())) {
             waiter->links = {first->newest, nullptr};
             first->newest->links.newer = waiter;
             first->newest = waiter;
@@ -115,7 +115,7 @@ class KeyWaiters {
         if (newer) newer->links.older = older;
         if (older) {
             older->links.newer = newer;
-            if (!newer) find(waiter->hash, waiter->name)->newest = older;
+            if (!newer) find(waiter->key())->newest = older;
             return;
         }
         firsts_.remove(waiter);
