@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
 from pathlib import Path
 
 _VENVS = Path(__file__).resolve().parent.parent / "build" / "venvs"
@@ -12,3 +13,16 @@ def add_option(parser: argparse.ArgumentParser) -> None:
     """Add ``--python``, by default the environments that ``benchmarks/prepare`` makes."""
     default = [str(_VENVS / f"bench-{name}" / "bin" / "python") for name in ("3.13", "3.13t")]
     parser.add_argument("--python", nargs="+", default=default, help="interpreters with offgil and the peers")
+
+
+def versions(python: str, packages: tuple[str, ...]) -> str:
+    """Say in one line which interpreter that is, and which of ``packages`` it has."""
+    code = (
+        "import sys, importlib.metadata as m\n"
+        "gil = getattr(sys, '_is_gil_enabled', lambda: True)()\n"
+        "print(sys.version.split()[0] + ('' if gil else ' without GIL'), end='')\n"
+        "for p in sys.argv[1:]:\n"
+        "    try: print(f', {p} {m.version(p)}', end='')\n"
+        "    except m.PackageNotFoundError: pass\n"
+    )
+    return subprocess.run([python, "-c", code, *packages], check=True, capture_output=True, text=True).stdout

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["socket_servers"]
+pytest_plugins = ["socket_servers", "tls_servers"]
 
 
 def gil_enabled() -> bool:

@@ -88,11 +88,34 @@ class Peer:
                 return b""
             data += piece
         head, _, body = data.partition(b"\r\n\r\n")
-        for line in head.split(b"\r\n"):
-            if line.lower().startswith(b"content-length:"):
-                while len(body) < int(line.split(b":")[1]):
-                    body += self.sock.recv(65536)
+        fields = head.lower()
+        if b"\r\ntransfer-encoding: chunked" in fields:
+            body = self._read_chunks(body)
+        elif (at := fields.find(b"\r\ncontent-length:")) >= 0:
+            size = int(fields[at:].split(b"\r\n")[1].split(b":")[1])
+            while len(body) < size:
+                body += self.more()
         return head + b"\r\n\r\n" + body
+
+    def _read_chunks(self, data: bytes) -> bytes:
+        body = b""
+        while True:
+            while b"\r\n" not in data:
+                data += self.more()
+            size, _, data = data.partition(b"\r\n")
+            end = int(size, 16)
+            while len(data) < end + 2:
+                data += self.more()
+            body, data = body + data[:end], data[end + 2 :]
+            if not end:
+                return body
+
+    def more(self) -> bytes:
+        """Read what is there of a request that has begun."""
+        piece = self.sock.recv(1 << 18)
+        if not piece:
+            raise ConnectionResetError("the client left within a body")
+        return piece
 
     def send(self, data: bytes) -> None:
         self.sock.sendall(data)
@@ -108,12 +131,12 @@ class Peer:
 class ScenarioServer:
     """Runs ``script(peer, number)`` on a thread for each connection; numbers count from 0."""
 
-    def __init__(self, script: Callable[[Peer, int], None]) -> None:
+    def __init__(self, script: Callable[[Peer, int], None], listener: socket.socket | None = None) -> None:
         self.script = script
         self.connections = 0
         self.stop = threading.Event()
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.listener = listener or socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.url = "" if listener else f"http://127.0.0.1:{self.listener.getsockname()[1]}"
         self.threads: list[threading.Thread] = []
         self.acceptor = threading.Thread(target=self._accept)
         self.acceptor.start()

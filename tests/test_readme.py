@@ -28,11 +28,27 @@ def test_client(serve, capsys):
     assert capsys.readouterr().out == "200 {'ok': True}\n" * 10
 
 
+def test_bodies(serve, tmp_path, monkeypatch):
+    received = []
+
+    def script(peer, _):
+        while request := peer.read_request():
+            received.append(request.partition(b"\r\n\r\n")[2])
+            peer.answer(b"weights")
+
+    monkeypatch.chdir(tmp_path)
+    [code] = [block for block in BLOCKS if "client.download" in block]
+    names = {}
+    exec(compile(code.replace("https://files.example.com", serve(script).url), str(README), "exec"), names)
+    assert received == [b"", b"weights", b"", b"weights", b""]
+    assert names["view"] == b"weights"
+
+
 def test_stream(serve, capsys):
     def script(peer, _):
         peer.read_request()
         peer.answer(b"data: one\n\ndata: two\n\n")
 
-    [code] = [block for block in BLOCKS if "client.stream" in block]
+    [code] = [block for block in BLOCKS if "iter_sse" in block]
     exec(compile(code.replace("https://api.example.com", serve(script).url), str(README), "exec"), {})
     assert capsys.readouterr().out == "one\ntwo\n"

@@ -55,15 +55,15 @@ def main() -> None:
     parser.add_argument("--script-up-to", type=int, help="leave the script out above so many: it takes a while")
     options = parser.parse_args()
 
-    with tempfile.TemporaryDirectory() as folder, nginx() as url:
+    with tempfile.TemporaryDirectory() as folder, nginx() as server:
         requests, results = f"{folder}/requests.jsonl", f"{folder}/results.jsonl"
         for python in options.python:
             version = subprocess.run([python, "-VV"], check=True, capture_output=True, text=True).stdout.strip()
             print(
                 f"{version}\n\n| requests | client | requests/s | CPU µs a request | peak MiB |\n|---|---|---|---|---|"
             )
-            batch = [python, "-m", "offgil.cli", "batch", requests, results, "--base-url", url, "--overwrite"]
-            script = [python, str(HERE / "asyncio_httpx.py"), requests, results, url]
+            batch = [python, "-m", "offgil.cli", "batch", requests, results, "--base-url", server.http, "--overwrite"]
+            script = [python, str(HERE / "asyncio_httpx.py"), requests, results, server.http]
             commands = {
                 "offgil batch": [*batch, "--concurrency", str(CONCURRENCY)],
                 "asyncio + httpx": [*script, str(CONCURRENCY)],

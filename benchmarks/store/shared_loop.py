@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 PAIRS = 200_000
-HAND_OFFS = 2_000
+HAND_OFFS = 1_000
 MANY = 10_000
 
 

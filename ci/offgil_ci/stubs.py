@@ -13,6 +13,7 @@ from offgil_ci.probe import Interpreter
 from offgil_ci.process import StepFailed, Words, run
 
 STUB = ROOT / "pkg" / "offgil" / "_core.pyi"
+PATTERNS = ROOT / "src_cpp" / "binding" / "stub_patterns.txt"
 TIMEOUT = 120
 
 
@@ -25,7 +26,7 @@ def generate(interpreter: Interpreter) -> str:
     extension_of = next(tools.parent.glob("lib/python*/site-packages"))
     stubgen: Words = [built_with, "-m", "nanobind.stubgen", "-q", "-m", "offgil._core", "-i", extension_of]
     stub.parent.mkdir(parents=True, exist_ok=True)
-    run([*stubgen, "-o", stub], log=log, timeout=TIMEOUT)
+    run([*stubgen, "-p", PATTERNS, "-o", stub], log=log, timeout=TIMEOUT)
     settings: Words = ["--config", ROOT / "pyproject.toml", stub]
     # A fix may leave lines to format, and what cannot be fixed is for the lint suite to say.
     run([tools / "ruff", "check", "-q", "--fix", "--exit-zero", *settings], log=log, timeout=TIMEOUT)

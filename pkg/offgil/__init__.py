@@ -9,9 +9,11 @@ __version__ = "0.1.0"
 from offgil import errors
 from offgil._core import CancelToken
 from offgil.client import Batch, Client
+from offgil.download import Download
 from offgil.errors import *  # noqa: F403  (errors.__all__ is the list, kept in one place)
 from offgil.executor import Executor, ExecutorStats, TaskReport
 from offgil.headers import Headers
+from offgil.hooks import Attempt, Hook
 from offgil.request import Request
 from offgil.response import Response
 from offgil.retry import Retry
@@ -25,14 +27,17 @@ if TYPE_CHECKING:
     from offgil.store import ManagedDictStore
 
 __all__ = [
+    "Attempt",
     "Batch",
     "CancelToken",
     "Client",
     "ClientStats",
+    "Download",
     "Entry",
     "Executor",
     "ExecutorStats",
     "Headers",
+    "Hook",
     "ManagedDictStore",
     "Request",
     "Response",

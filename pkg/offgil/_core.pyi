@@ -2,6 +2,7 @@
 Native core of offgil: HTTP on libcurl and result stores. Use the offgil package instead.
 """
 
+import enum
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -10,15 +11,8 @@ class HeldMemory:
     Memory of a managed-dict store that stays in place while a buffer on it lives.
     """
 
-    def __buffer__(self, flags, /):
-        """
-        Return a buffer object that exposes the underlying memory of the object.
-        """
-
-    def __release_buffer__(self, buffer, /):
-        """
-        Release the buffer object that exposes the underlying memory of the object.
-        """
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+    def __release_buffer__(self, buffer: memoryview, /) -> None: ...
 
 class ManagedStats:
     """Counters of a managed-dict store."""
@@ -115,6 +109,7 @@ class ManagedWatch:
 class Response:
     """A complete response as the native core holds it."""
 
+    def __buffer__(self, flags: int, /) -> memoryview: ...
     @property
     def status_code(self) -> int: ...
     @property
@@ -131,6 +126,74 @@ class Response:
     def elapsed_seconds(self) -> float: ...
     @property
     def raw_timings(self) -> tuple[float, float, float, float]: ...
+
+class FileBody:
+    """A regular file as the body of one request at a time."""
+
+    def __init__(self, descriptor: int, offset: int, size: int, path: str) -> None:
+        """Read `size` bytes from `offset`; the descriptor is duplicated."""
+
+class IterableBody:
+    """An iterable of bytes as the body of one request at a time."""
+
+    def __init__(self, iterable: Iterable[bytes | bytearray | memoryview], size: int | None) -> None:
+        """
+        Send what `iterable` yields; `size` is how many bytes that must be, None for any number.
+        """
+
+    @property
+    def replayable(self) -> bool:
+        """Whether the body can be sent more than once: an iterator cannot."""
+
+class HttpVersion(enum.Enum):
+    """Which versions of HTTP a client speaks."""
+
+    HTTP1 = 0
+    """1.1 always"""
+
+    NEGOTIATE = 1
+    """HTTP/2 where TLS' ALPN agrees on it"""
+
+    HTTP2 = 2
+    """HTTP/2 without asking, also without TLS"""
+
+class Config:
+    """What all requests of one client share; copied by Client."""
+
+    def __init__(self) -> None: ...
+    def add_header(self, name: str, value: str) -> None:
+        """Send a header with every request that does not give the same name."""
+
+    @property
+    def max_connections(self) -> int: ...
+    @max_connections.setter
+    def max_connections(self, arg: int, /) -> None: ...
+    @property
+    def max_keepalive(self) -> int: ...
+    @max_keepalive.setter
+    def max_keepalive(self, arg: int, /) -> None: ...
+    @property
+    def max_response_bytes(self) -> int: ...
+    @max_response_bytes.setter
+    def max_response_bytes(self, arg: int, /) -> None: ...
+    def set_authorities(self, verify: bool, ca_file: str) -> None:
+        """Whom to trust; an empty file stands for the system's."""
+
+    def set_certificate(self, cert_file: str, key_file: str, password: str) -> None:
+        """Show this certificate to servers that ask; reads both files."""
+
+    def set_tls_versions(self, lowest: int, highest: int) -> None:
+        """Bounds as ten times the version; 0 for no highest."""
+
+    def set_proxies(
+        self, for_http: tuple[str, str, str] | None, for_https: tuple[str, str, str] | None, no_proxy: str
+    ) -> None:
+        """Each as URL, user and password."""
+
+    def set_unix_socket(self, path: str) -> None:
+        """Connect there instead of to the URLs' hosts."""
+
+    def set_http_version(self, version: HttpVersion) -> None: ...
 
 class LibcurlInfo:
     """What the linked libcurl is and can do."""
@@ -169,26 +232,20 @@ class CancelToken:
 class Client:
     """Connections and defaults behind offgil.Client."""
 
-    def __init__(
-        self,
-        default_headers: list[tuple[str, str]],
-        verify: bool,
-        ca_file: str,
-        response_type: type[Response],
-        max_connections: int | None,
-        max_keepalive: int,
-        max_response_bytes: int | None,
-    ) -> None: ...
+    def __init__(self, config: Config, response_type: type[Response]) -> None: ...
     def request(
         self,
         method: str,
         url: str,
-        headers: list[tuple[str, str]] | None,
-        body: bytes | None,
+        headers: list[tuple[str, str | None]] | None,
+        body: bytes | FileBody | IterableBody | None,
         limits: tuple[float | None, ...],
         cancel: CancelToken | None,
+        save_to: int = -1,
     ) -> Response:
-        """Run one request to its end, detached."""
+        """
+        Run one request to its end, detached; a 2xx body goes to the descriptor `save_to`, if given.
+        """
 
     def pause(self, seconds: float, cancel: CancelToken | None) -> None:
         """Sleep, detached; close() and the token end it with their error."""
@@ -210,8 +267,8 @@ class Batch:
         self,
         method: str,
         url: str,
-        headers: list[tuple[str, str]] | None,
-        body: bytes | None,
+        headers: list[tuple[str, str | None]] | None,
+        body: bytes | FileBody | IterableBody | None,
         limits: tuple[float | None, ...],
         cancel: CancelToken | None,
         tag: int,
@@ -234,8 +291,8 @@ class Stream:
         client: Client,
         method: str,
         url: str,
-        headers: list[tuple[str, str]] | None,
-        body: bytes | None,
+        headers: list[tuple[str, str | None]] | None,
+        body: bytes | FileBody | IterableBody | None,
         limits: tuple[float | None, ...],
         cancel: CancelToken | None,
     ) -> None:
@@ -292,21 +349,11 @@ class SharedTable:
     def __init__(
         self, failure_type: type, sizeof: Any, max_bytes: int | None, max_entries: int | None, on_full: str
     ) -> None: ...
-    def __len__(self, /):
-        """Return len(self)."""
-
-    def __getitem__(self, key, /):
-        """Return self[key]."""
-
-    def __setitem__(self, key, value, /):
-        """Set self[key] to value."""
-
-    def __delitem__(self, key, /):
-        """Delete self[key]."""
-
-    def __contains__(self, key, /):
-        """Return bool(key in self)."""
-
+    def __len__(self) -> int: ...
+    def __getitem__(self, key: str, /) -> Any: ...
+    def __setitem__(self, key: str, value: Any, /) -> None: ...
+    def __delitem__(self, key: str, /) -> None: ...
+    def __contains__(self, key: object, /) -> bool: ...
     def put(
         self,
         key: str,
@@ -399,16 +446,8 @@ class SharedLoan:
     """A bytes object to write into before it is seen."""
 
     def __init__(self, size: int) -> None: ...
-    def __buffer__(self, flags, /):
-        """
-        Return a buffer object that exposes the underlying memory of the object.
-        """
-
-    def __release_buffer__(self, buffer, /):
-        """
-        Release the buffer object that exposes the underlying memory of the object.
-        """
-
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+    def __release_buffer__(self, buffer: memoryview, /) -> None: ...
     def finish(self) -> bytes:
         """The bytes; BufferError while something looks at them."""
 

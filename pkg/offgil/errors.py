@@ -27,6 +27,7 @@ Network errors carry httpx's names and nesting, so that code written for httpx r
     │   │   │   └── UnsupportedProtocol
     │   │   ├── Cancelled
     │   │   ├── DecodingError
+    │   │   ├── FileError           (also OSError)
     │   │   ├── ResponseTooLarge
     │   │   └── TooManyRedirects
     │   └── HTTPStatusError
@@ -35,6 +36,7 @@ Network errors carry httpx's names and nesting, so that code written for httpx r
     ├── StreamError             (also RuntimeError)
     │   ├── StreamClosed
     │   └── StreamConsumed
+    ├── UnusableCertificate     (also ValueError)
     ├── BatchError
     ├── UnknownKind             (also ValueError)
     ├── ExecutorError
@@ -76,6 +78,7 @@ __all__ = [
     "DecodingError",
     "ExecutorError",
     "ExecutorFull",
+    "FileError",
     "HTTPError",
     "HTTPStatusError",
     "InvalidURL",
@@ -107,6 +110,7 @@ __all__ = [
     "TransportError",
     "UnknownKind",
     "UnsupportedProtocol",
+    "UnusableCertificate",
     "WorkerDied",
     "WriteError",
     "WriteTimeout",
@@ -181,7 +185,10 @@ class ProtocolError(TransportError):
 
 
 class LocalProtocolError(ProtocolError):
-    """The request itself is not valid HTTP, for instance a header with a line break.  Nothing was sent."""
+    """The request itself is not valid HTTP, for instance a header with a line break.
+
+    Nothing was sent, unless its body turned out not to keep to its length.
+    """
 
 
 class RemoteProtocolError(ProtocolError):
@@ -204,6 +211,13 @@ class DecodingError(RequestError):
     """The body's Content-Encoding does not match its bytes."""
 
 
+class FileError(RequestError, OSError):
+    """A file, the body of the request or the target of a download, could not be read or written.
+
+    ``errno``, ``strerror`` and ``filename`` say what happened to which file.
+    """
+
+
 class ResponseTooLarge(RequestError):
     """The answer's header, or its decoded body, exceeds the client's bounds."""
 
@@ -213,7 +227,10 @@ class TooManyRedirects(RequestError):
 
 
 class HTTPStatusError(HTTPError):
-    """The server answered with a 4xx or 5xx status; raised by ``Response.raise_for_status``."""
+    """The server answered with a 4xx or 5xx status; raised by ``Response.raise_for_status``.
+
+    :meth:`Client.download` raises it for whatever is not 2xx.
+    """
 
     def __init__(self, message: str, *, response: Response | StreamResponse) -> None:
         super().__init__(message)
@@ -240,11 +257,15 @@ class StreamClosed(StreamError):
 
 
 class StreamConsumed(StreamError):
-    """The streamed body has been read or iterated over already; it comes once."""
+    """A body that comes once, a streamed answer's or an iterator to be sent, has been read or iterated over already."""
 
 
 class UnknownKind(OffgilError, ValueError):
     """There is no store, or no kind of workers, of the name that an argument or the environment gives."""
+
+
+class UnusableCertificate(OffgilError, ValueError):
+    """The files of a client's ``cert`` cannot be read, or do not belong together."""
 
 
 class BatchError(OffgilError):

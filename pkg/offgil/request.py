@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from offgil._core import CancelToken
+from offgil.auth import BasicAuth, split_userinfo
+from offgil.content import Body, Content
 from offgil.errors import InvalidURL
 from offgil.timeouts import Timeout
 
-__all__ = ["Content", "HeaderTypes", "ParamTypes", "Request", "RequestOptions"]
+__all__ = ["HeaderTypes", "ParamTypes", "Request", "RequestOptions"]
 
 Scalar = str | int | float | bool | None
-HeaderTypes = Mapping[str, str] | Sequence[tuple[str, str]]
+#: A value of ``None`` keeps the client's default of that name away.
+HeaderTypes = Mapping[str, str | None] | Sequence[tuple[str, str | None]]
 ParamTypes = Mapping[str, Scalar | Sequence[Scalar]] | Sequence[tuple[str, Scalar]]
-Content = bytes | bytearray | memoryview | str
 
 
 class Unset:
@@ -42,6 +43,8 @@ class RequestOptions(TypedDict, total=False):
     timeout: Timeout | float | Unset | None
     deadline: float | Unset | None
     cancel: CancelToken | None
+    follow_redirects: bool | None
+    auth: BasicAuth | None
 
 
 @dataclass(slots=True)
@@ -60,6 +63,19 @@ class Request:
     timeout: Timeout | float | Unset | None = UNSET
     deadline: float | Unset | None = UNSET
     cancel: CancelToken | None = None
+    follow_redirects: bool | None = None
+    auth: BasicAuth | None = None
+
+
+class Encoded(NamedTuple):
+    """A request as the native core takes it."""
+
+    method: str
+    url: str  # without credentials
+    headers: list[tuple[str, str | None]] | None
+    body: Body | None
+    limits: tuple[float | None, ...]  # connect, read, write, pool and total seconds
+    cancel: CancelToken | None
 
 
 def encode_url(url: str, base_url: str, params: Sequence[tuple[str, str]]) -> str:
@@ -83,12 +99,15 @@ def encode_url(url: str, base_url: str, params: Sequence[tuple[str, str]]) -> st
 
 def _quote(url: str) -> str:
     if any(ord(c) < 0x20 or ord(c) == 0x7F for c in url):
-        raise InvalidURL(f"{url!r}: a URL cannot hold control characters; nothing was sent")
+        raise InvalidURL(f"{split_userinfo(url)[0]!r}: a URL cannot hold control characters; nothing was sent")
     parts = urlsplit(url)
     try:
-        netloc = parts.netloc.encode("idna").decode("ascii")
+        userinfo, at, host = parts.netloc.rpartition("@")
+        netloc = quote(userinfo, safe=_SAFE_IN_URL) + at + host.encode("idna").decode("ascii")
     except UnicodeError as error:
-        raise InvalidURL(f"{url!r}: the host name is not valid ({error}); nothing was sent") from error
+        raise InvalidURL(
+            f"{split_userinfo(url)[0]!r}: the host name is not valid ({error}); nothing was sent"
+        ) from error
     return urlunsplit(
         (
             parts.scheme,
@@ -120,25 +139,8 @@ def _text(value: Scalar) -> str:
     return str(value)
 
 
-def encode_headers(headers: HeaderTypes | None) -> list[tuple[str, str]]:
+def encode_headers(headers: HeaderTypes | None) -> list[tuple[str, str | None]]:
     """Return headers as a list of pairs; the core checks their bytes."""
     if not headers:
         return []
     return list(headers.items() if isinstance(headers, Mapping) else headers)
-
-
-def encode_body(json: Any, content: Content | None, headers: list[tuple[str, str]]) -> bytes | None:
-    """Return the body's bytes, adding a Content-Type to ``headers`` for JSON unless there is one."""
-    if json is not None:
-        if content is not None:
-            raise TypeError("give either json= or content=, not both")
-        if not any(name.lower() == "content-type" for name, _ in headers):
-            headers.append(("Content-Type", "application/json"))
-        return jsonlib.dumps(json, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-    if content is None or isinstance(content, bytes):
-        return content
-    if isinstance(content, str):
-        return content.encode()
-    if isinstance(content, (bytearray, memoryview)):
-        return bytes(content)
-    raise TypeError(f"content must be bytes, bytearray, memoryview or str, not {type(content).__name__}")

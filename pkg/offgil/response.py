@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as jsonlib
 from datetime import timedelta
 from email.message import Message
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from offgil import _core
 from offgil.errors import HTTPStatusError
@@ -16,27 +16,52 @@ from offgil.stats import Timings
 if TYPE_CHECKING:
     from offgil.stream import StreamResponse
 
-__all__ = ["Response"]
+__all__ = ["Head", "Response"]
+
+
+class Head(Protocol):
+    """What every kind of answer has before its body."""
+
+    _history: Any
+
+    @property
+    def status_code(self) -> int: ...
+
+    @property
+    def http_version(self) -> str: ...
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def headers(self) -> Headers: ...
 
 
 class Response(_core.Response):
     """A complete answer.
 
     Attributes inherited from the native core: ``status_code``, ``reason_phrase``, ``http_version`` (``"HTTP/1.1"``),
-    ``url`` and ``content`` (the decoded body as ``bytes``, made at the first access).
+    ``url`` and ``content`` (the decoded body as ``bytes``, made at the first access).  ``memoryview(response)``, and
+    whatever takes a buffer, reads the body where it was received, without a copy.
 
     Thread-safety: safe on shared objects (immutable).
     """
 
-    __slots__ = ("_headers", "_request")
+    __slots__ = ("_headers", "_history", "_request")
 
     _headers: Headers
+    _history: tuple[Response, ...]
     _request: Request
 
     @property
     def request(self) -> Request | None:
         """The :class:`Request` that :meth:`Client.map` was given; ``None`` for direct calls."""
         return getattr(self, "_request", None)
+
+    @property
+    def history(self) -> tuple[Response, ...]:
+        """The answers that redirected to this one, oldest first."""
+        return getattr(self, "_history", ())
 
     @property
     def headers(self) -> Headers:
@@ -103,9 +128,9 @@ def charset_of(headers: Headers) -> str:
 
 
 def status_error(response: Response | StreamResponse, body: str, where: str) -> HTTPStatusError:
-    """Return the error of a 4xx or 5xx answer; ``where`` says where the caller finds all of it."""
-    whose = "client" if response.status_code < 500 else "server"
+    """Return the error of an answer that is none to the caller; ``where`` says where the caller finds all of it."""
+    what = {4: "client error", 5: "server error"}.get(response.status_code // 100, "no success:")
     return HTTPStatusError(
-        f"{whose} error {response.status_code} {response.reason_phrase} for {response.url}: {body[:200]!r} ({where})",
+        f"{what} {response.status_code} {response.reason_phrase} for {response.url}: {body[:200]!r} ({where})",
         response=response,
     )

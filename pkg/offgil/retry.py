@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from offgil.errors import DeadlineExceeded, LocalProtocolError, TransportError, UnsupportedProtocol
 
 if TYPE_CHECKING:
-    from offgil.response import Response
+    from offgil.response import Head
 
 __all__ = ["Retry", "parse_retry_after"]
 
@@ -84,7 +84,7 @@ class Retry:
         incurable = LocalProtocolError | UnsupportedProtocol | DeadlineExceeded
         return isinstance(error, TransportError) and not isinstance(error, incurable)
 
-    def pause_after(self, attempt: int, outcome: Response | Exception) -> float | None:
+    def pause_after(self, attempt: int, outcome: Head | Exception) -> float | None:
         """Seconds to wait after attempt number ``attempt`` (from 1) had that outcome; ``None`` to let it stand."""
         if isinstance(outcome, Exception):
             return self.delay(attempt) if self.covers(outcome) else None

@@ -14,7 +14,8 @@ class ClientStats:
 
     Attributes:
         requests: attempts that ended, with an answer or an error.
-        errors: how many of them ended in an error, by the name of its class.
+        errors: how many of them ended in an error, by the name of its class; what the iterable of a request's body
+            raised counts as ``Exception``.
         retries: attempts beyond the first one of a request, made because of a :class:`~offgil.Retry`.
         connections_opened: connections made.
         connections_reused: attempts that went over a kept connection.

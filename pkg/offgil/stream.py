@@ -35,6 +35,12 @@ class StreamResponse(_core.Stream):
     _headers: Headers | None = None
     _iterated = False
     _rest: bytes | None = None
+    _history: tuple[StreamResponse, ...] = ()
+
+    @property
+    def history(self) -> tuple[StreamResponse, ...]:
+        """The answers that redirected to this one, oldest first; they are closed."""
+        return self._history
 
     @property
     def headers(self) -> Headers:

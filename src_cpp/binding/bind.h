@@ -20,6 +20,9 @@ namespace offgil::binding {
 
 namespace nb = nanobind;
 
+void bind_batch(nb::module_ &m);
+void bind_body(nb::module_ &m);
+void bind_config(nb::module_ &m);
 void bind_managed_store(nb::module_ &m);
 void bind_net(nb::module_ &m);
 void bind_response(nb::module_ &m);
@@ -38,8 +41,11 @@ struct NetException : std::exception {
 void bind_net_errors(nb::module_ &m);
 
 /// The class that an error of that kind is raised as; what the interrupt hook raised counts as
-/// KeyboardInterrupt.
+/// KeyboardInterrupt, and what a body's iterable raised as Exception.
 const char *error_name(std::size_t kind);
+
+/// Raises `error`, or what the interrupt hook or the source of the request's body raised.
+[[noreturn]] void raise(net::Error error);
 
 /// A new exception object for `error`, not raised.
 nb::object make_exception(const net::Error &error);
@@ -54,10 +60,15 @@ struct PyCancelToken {
     }
 };
 
-/// The core of a _core.Client.
+/// The core of a _core.Client, and the Python class of its responses.
 net::Client &core_of(nb::handle client);
+nb::object response_type_of(nb::handle client);
 
-/// The arguments of _core.Client.request as a checked request that borrows from `body`.
+/// A header that cannot end its line early.
+net::Header header_of(nb::handle name, nb::handle value);
+
+/// The arguments of _core.Client.request as a checked request that borrows from `body`: bytes, a FileBody, an
+/// IterableBody or None.
 net::Request request_of(nb::str method, nb::str url, nb::handle headers, nb::handle body, nb::tuple limits,
                         const PyCancelToken *cancel);
 

@@ -2,6 +2,7 @@
 #include <array>
 
 #include "binding/bind.h"
+#include "binding/convert.h"
 
 namespace offgil::binding {
 
@@ -12,10 +13,10 @@ constexpr std::array class_names{
     "WriteError",   "WriteTimeout",        "LocalProtocolError", "RemoteProtocolError",
     "ProxyError",   "UnsupportedProtocol", "DecodingError",      "ResponseTooLarge",
     "InvalidURL",   "PoolTimeout",         "DeadlineExceeded",   "Cancelled",
-    "Closed",       "StreamClosed",
+    "Closed",       "StreamClosed",        "FileError",
 };
 static_assert(class_names.size() == static_cast<std::size_t>(net::ErrorKind::interrupted),
-              "one class for each kind before `interrupted`, which never reaches Python");
+              "one class for each kind before `interrupted`: what the hooks raised is Python's already");
 
 // Written once, at import; the classes live as long as the interpreter.
 std::array<PyObject *, class_names.size()> classes;
@@ -41,18 +42,29 @@ void bind_net_errors(nb::module_ &) {
             try {
                 std::rethrow_exception(pointer);
             } catch (const NetException &e) {
-                PyErr_SetObject(class_of(e.error.kind), text_of(e.error).ptr());
+                const nb::object exception = make_exception(e.error);
+                PyErr_SetObject(reinterpret_cast<PyObject *>(Py_TYPE(exception.ptr())), exception.ptr());
             }
         },
         nullptr);
 }
 
 const char *error_name(std::size_t kind) {
-    return kind < class_names.size() ? class_names[kind] : "KeyboardInterrupt";
+    if (kind < class_names.size()) return class_names[kind];
+    return kind == static_cast<std::size_t>(net::ErrorKind::source) ? "Exception" : "KeyboardInterrupt";
+}
+
+void raise(net::Error error) {
+    if (error.kind == net::ErrorKind::interrupted || error.kind == net::ErrorKind::source)
+        throw nb::python_error();
+    throw NetException(std::move(error));
 }
 
 nb::object make_exception(const net::Error &error) {
-    return nb::handle(class_of(error.kind))(text_of(error));
+    const nb::handle type = class_of(error.kind);
+    if (error.kind != net::ErrorKind::file) return type(text_of(error));
+    const nb::object path = error.path.empty() ? nb::none() : str_of(error.path);
+    return type(error.os_error, text_of(error), path);
 }
 
 }  // namespace offgil::binding

@@ -35,6 +35,17 @@ class PyResponse {
     std::atomic<PyObject *> content_{nullptr};
 };
 
+/// memoryview(response): the block itself, read-only, for as long as the view lives.
+int get_buffer(PyObject *self, Py_buffer *view, int flags) {
+    const net::Body &body = nb::inst_ptr<PyResponse>(self)->response.body;
+    // An empty body has no block, and a view wants an address.
+    static char nothing = 0;
+    char *data = body.size() ? const_cast<char *>(body.data()) : &nothing;
+    return PyBuffer_FillInfo(view, self, data, static_cast<Py_ssize_t>(body.size()), 1, flags);
+}
+
+PyType_Slot buffer_slots[] = {{Py_bf_getbuffer, reinterpret_cast<void *>(&get_buffer)}, {0, nullptr}};
+
 }  // namespace
 
 nb::object make_response(nb::handle type, net::Response response) {
@@ -45,7 +56,8 @@ nb::object make_response(nb::handle type, net::Response response) {
 }
 
 void bind_response(nb::module_ &m) {
-    nb::class_<PyResponse> response(m, "Response", "A complete response as the native core holds it.");
+    nb::class_<PyResponse> response(m, "Response", "A complete response as the native core holds it.",
+                                    nb::type_slots(buffer_slots));
     bind_head(response);
     response.def_prop_ro("content", &PyResponse::content, nb::sig("def content(self) -> bytes"))
         .def_prop_ro("elapsed_seconds",

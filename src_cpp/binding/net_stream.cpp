@@ -13,11 +13,6 @@ using namespace nb::literals;
 
 namespace {
 
-[[noreturn]] void raise(net::Error error) {
-    if (error.kind == net::ErrorKind::interrupted) throw nb::python_error();
-    throw NetException(std::move(error));
-}
-
 /// Locking: `busy_` admits one thread at a time to `stream_`, but for its head, which never changes; the rest
 /// is written by the constructor only.
 class PyStream {
@@ -51,8 +46,11 @@ class PyStream {
 
     void close() {
         Turn turn(busy_, kRefusal);
-        nb::gil_scoped_release detached;
-        stream_.close();
+        {
+            nb::gil_scoped_release detached;
+            stream_.close();
+        }
+        body_.reset();  // an iterable may hold what holds this
     }
 
     const net::Response &head() const { return stream_.head(); }
@@ -60,7 +58,7 @@ class PyStream {
   private:
     static constexpr const char *kRefusal = "a stream belongs to one thread at a time";
 
-    const nb::object body_;  // outlives stream_, which borrows from it
+    nb::object body_;  // outlives stream_, which borrows from it
     std::atomic_flag busy_;
     net::Stream stream_;
 };
@@ -71,14 +69,16 @@ void bind_stream(nb::module_ &m) {
     nb::class_<PyStream> stream(m, "Stream", "A response whose body comes in pieces, on the calling thread.");
     bind_head(stream);
     stream
-        .def(nb::init<nb::handle, nb::str, nb::str, nb::handle, nb::handle, nb::tuple,
-                      const PyCancelToken *>(),
-             "client"_a, "method"_a, "url"_a, "headers"_a.none(), "body"_a.none(), "limits"_a,
-             "cancel"_a.none(), nb::keep_alive<1, 2>(),
-             nb::sig("def __init__(self, client: Client, method: str, url: str, "
-                     "headers: list[tuple[str, str]] | None, body: bytes | None, "
-                     "limits: tuple[float | None, ...], cancel: CancelToken | None) -> None"),
-             "Send a request, detached, and wait for the head of its answer.")
+        .def(
+            nb::init<nb::handle, nb::str, nb::str, nb::handle, nb::handle, nb::tuple,
+                     const PyCancelToken *>(),
+            "client"_a, "method"_a, "url"_a, "headers"_a.none(), "body"_a.none(), "limits"_a,
+            "cancel"_a.none(), nb::keep_alive<1, 2>(),
+            nb::sig(
+                "def __init__(self, client: Client, method: str, url: str, "
+                "headers: list[tuple[str, str | None]] | None, body: bytes | FileBody | IterableBody | None, "
+                "limits: tuple[float | None, ...], cancel: CancelToken | None) -> None"),
+            "Send a request, detached, and wait for the head of its answer.")
         .def("next", &PyStream::next, nb::sig("def next(self) -> bytes | None"),
              "Wait, detached, for the next bytes of the body; None at its end.")
         .def("close", &PyStream::close, "Drop what is unread; ends a connection in the middle of an answer.");

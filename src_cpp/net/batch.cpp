@@ -60,6 +60,7 @@ void Batch::add(Request request, std::uint64_t tag) {
 void Batch::retire(Item *item) {
     curl_multi_remove_handle(multi_->handle(), item->transfer.easy());
     item->link = {};
+    item->request.upload.reset();  // a spare item holds no file open
     std::size_t hole = item->index;
     spare_.push_back(std::move(running_[hole]));
     if (hole + 1 != running_.size()) {
@@ -122,12 +123,13 @@ std::vector<Batch::Completion> Batch::wait(Nanos deadline, const Interrupt &inte
     Nanos now = monotonic_now();
     Nanos ask_at = deadline_after(now, interrupt.every);
     for (;;) {
+        // First, so that what was cancelled before it began is not sent.
+        if (multi_->take_wake()) drop_cancelled(done);
         int running = 0;
         curl_multi_perform(multi_->handle(), &running);
         now = monotonic_now();
         collect(done, now);
         if (now >= scan_at_) expire(done, now);
-        if (multi_->take_wake()) drop_cancelled(done);
         if (!done.empty() || now >= deadline || multi_->closed()) return done;
         bool ready = multi_->poll(now, std::min({deadline, scan_at_, ask_at}));
         if (interrupt.requested && (!ready || now >= ask_at)) {

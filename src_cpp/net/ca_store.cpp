@@ -3,10 +3,88 @@
 #include <curl/curl.h>
 #include <openssl/crypto.h>
 #include <openssl/x509_vfy.h>
+#include <sys/stat.h>
 
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <string_view>
+#include <utility>
+
+#include "net/sockets.h"
 
 namespace offgil::net {
+
+namespace {
+
+/// What tells one content of a file from another without reading it.
+struct Version {
+    dev_t device;
+    ino_t inode;
+    off_t size;
+    std::int64_t seconds, nanoseconds;
+
+    bool operator==(const Version &) const = default;
+};
+
+std::optional<Version> version_of(const std::string &file) {
+    const char *built_in = curl_version_info(CURLVERSION_NOW)->cainfo;
+    const char *path = file.empty() ? built_in : file.c_str();
+    struct stat found;
+    if (!path || ::stat(path, &found) != 0) return std::nullopt;
+    return Version{found.st_dev, found.st_ino, found.st_size, found.st_mtim.tv_sec, found.st_mtim.tv_nsec};
+}
+
+/// The stores that clients share, as long as they are among the latest.
+///
+/// Locking: `mutex` guards the rest but `generation`, which never changes.  A forked child makes a registry
+/// of its own: the parent's locks, and those within its stores, may be held by threads that do not exist.
+struct Registry {
+    struct Entry {
+        std::string file;
+        Version version;
+        std::shared_ptr<CaStore> store;
+    };
+    const std::uint32_t generation = fork_generation();
+    std::mutex mutex;
+    std::array<Entry, 8> entries;
+    std::size_t next = 0;  ///< the oldest entry
+};
+
+Registry &registry() {
+    static std::atomic<Registry *> current{new Registry};
+    Registry *known = current.load(std::memory_order_acquire);
+    if (known->generation == fork_generation()) return *known;
+    auto fresh = std::make_unique<Registry>();
+    // Two first users in the child: one registry wins.
+    if (current.compare_exchange_strong(known, fresh.get(), std::memory_order_acq_rel))
+        return *fresh.release();
+    return *known;
+}
+
+}  // namespace
+
+std::shared_ptr<CaStore> CaStore::shared(const std::string &file) {
+    const std::optional<Version> version = version_of(file);
+    if (!version) return std::make_shared<CaStore>(file);
+    std::shared_ptr<CaStore> replaced;  // freed after the lock
+    Registry &known = registry();
+    std::lock_guard lock(known.mutex);
+    Registry::Entry *entry = nullptr;
+    for (Registry::Entry &one : known.entries)
+        if (one.store && one.file == file) entry = &one;
+    if (entry && entry->version == *version) return entry->store;
+    if (!entry) {
+        entry = &known.entries[known.next];
+        known.next = (known.next + 1) % known.entries.size();
+    }
+    replaced = std::exchange(entry->store, std::make_shared<CaStore>(file));
+    entry->file = file;
+    entry->version = *version;
+    return entry->store;
+}
 
 void CaStore::Free::operator()(X509_STORE *store) const {
     X509_STORE_free(store);
@@ -26,7 +104,10 @@ X509_STORE *CaStore::get() {
         if (curl->cainfo) loaded = X509_STORE_load_file(store.get(), curl->cainfo) == 1;
         if (!loaded) loaded = X509_STORE_set_default_paths(store.get()) == 1;
     }
-    if (loaded) store_ = std::move(store);
+    if (!loaded) return nullptr;
+    // As libcurl's own store: a certificate in the bundle is trusted even if its issuer is not.
+    X509_STORE_set_flags(store.get(), X509_V_FLAG_PARTIAL_CHAIN);
+    store_ = std::move(store);
     return store_.get();
 }
 

@@ -1,4 +1,4 @@
-// The trusted certificates of one client, parsed once.
+// Trusted certificates, parsed once.
 #pragma once
 
 #include <memory>
@@ -17,6 +17,10 @@ class CaStore {
   public:
     /// `file` is a PEM bundle; empty for what libcurl was built to use, else OpenSSL's default paths.
     explicit CaStore(std::string file) : file_(std::move(file)) {}
+
+    /// The store that all clients of this process share that trust `file`; another one once the file has
+    /// changed.  From any thread.
+    static std::shared_ptr<CaStore> shared(const std::string &file);
 
     /// The parsed store (borrowed), or null if nothing could be loaded.  Parses under the lock on the first
     /// call; called detached, from libcurl's SSL_CTX callback.

@@ -30,6 +30,12 @@ std::optional<Result> drive(Slot &slot, const Request &request, const CancelToke
         if (link.cancelled()) return failure(ErrorKind::cancelled, request);
         Nanos deadline = transfer.deadline(now);
         if (now >= deadline) return transfer.timeout_error(now);
+        if (transfer.starved()) {
+            if (!request.upload->refill()) return failure(ErrorKind::source, request);
+            now = monotonic_now();
+            if (CURLcode code = transfer.resume_sending(now)) return transfer.finish(code, now);
+            continue;
+        }
         bool ready = slot.multi.poll(now, std::min(deadline, ask_at));
         // A busy socket must not put off the question, nor must each packet ask it.
         if (interrupt.requested && (!ready || now >= ask_at)) {

@@ -3,12 +3,11 @@
 
 #include <cstddef>
 #include <limits>
-#include <memory>
-#include <string>
 #include <vector>
 
-#include "net/ca_store.h"
 #include "net/request.h"
+#include "net/route.h"
+#include "net/tls.h"
 
 namespace offgil::net {
 
@@ -19,10 +18,8 @@ struct Config {
     std::vector<Header> default_headers;
     std::size_t max_connections = kUnbounded;  ///< blocking calls at one time, idle connections included
     std::size_t max_keepalive = 256;           ///< idle connections
-    bool verify = true;                        ///< check the server's certificate and host name
-    std::string ca_file;                       ///< PEM bundle; empty for the system's
-    /// Where `ca_file` is parsed once for all handles; null where libcurl has to do it per handle.
-    std::shared_ptr<CaStore> ca_store;
+    Tls tls;
+    Route route;
     /// Bound on the decoded body of an answer that is held in memory.
     std::size_t max_response_bytes = kUnbounded;
 };

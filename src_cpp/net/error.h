@@ -27,14 +27,18 @@ enum class ErrorKind : std::uint8_t {
     cancelled,      ///< by a CancelToken
     closed,         ///< the client was closed before or during the call
     stream_closed,  ///< the stream was closed before its body was read
+    file,           ///< a local file could not be read or written
     interrupted,    ///< the interrupt hook said so; the binding knows why
+    source,         ///< so did the source of the request's body
 };
 
-inline constexpr std::size_t kErrorKinds = static_cast<std::size_t>(ErrorKind::interrupted) + 1;
+inline constexpr std::size_t kErrorKinds = static_cast<std::size_t>(ErrorKind::source) + 1;
 
 struct Error {
     ErrorKind kind;
-    std::string message;  ///< a full sentence: method, URL, what happened
+    std::string message;    ///< a full sentence: method, URL, what happened
+    int os_error = 0;       ///< of a file: errno
+    std::string path = {};  ///< of a file
 };
 
 }  // namespace offgil::net

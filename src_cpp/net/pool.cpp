@@ -22,7 +22,7 @@ void sleep_until(std::condition_variable &condition, std::unique_lock<std::mutex
 }  // namespace
 
 Pool::Pool(const Config &config) : config_(config), generation_(fork_generation()) {
-    if (config_.verify && CaStore::usable()) config_.ca_store = std::make_shared<CaStore>(config_.ca_file);
+    if (config_.tls.verify && CaStore::usable()) config_.tls.ca_store = CaStore::shared(config_.tls.ca_file);
 }
 
 Pool::~Pool() = default;

@@ -11,14 +11,21 @@ char lower(char c) {
     return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
 }
 
+/// Which bytes a token may hold; every name of every header is looked up here.
+constexpr std::array<bool, 256> kTokenBytes = [] {
+    std::array<bool, 256> allowed{};
+    for (char c = 'a'; c <= 'z'; ++c) allowed[static_cast<unsigned char>(c)] = true;
+    for (char c = 'A'; c <= 'Z'; ++c) allowed[static_cast<unsigned char>(c)] = true;
+    for (char c = '0'; c <= '9'; ++c) allowed[static_cast<unsigned char>(c)] = true;
+    for (char c : std::string_view("!#$%&'*+-.^_`|~")) allowed[static_cast<unsigned char>(c)] = true;
+    return allowed;
+}();
+
 }  // namespace
 
 bool is_token(std::string_view text) {
-    static constexpr std::string_view punctuation = "!#$%&'*+-.^_`|~";
-    return !text.empty() && std::ranges::all_of(text, [](char c) {
-        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-               punctuation.find(c) != std::string_view::npos;
-    });
+    auto allowed = [](char c) { return kTokenBytes[static_cast<unsigned char>(c)]; };
+    return !text.empty() && std::ranges::all_of(text, allowed);
 }
 
 bool valid_header(std::string_view name, std::string_view value) {

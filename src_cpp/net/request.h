@@ -8,6 +8,7 @@
 
 #include "net/cancel.h"
 #include "net/clock.h"
+#include "net/upload.h"
 
 namespace offgil::net {
 
@@ -23,14 +24,17 @@ struct Timeouts {
 struct Header {
     std::string name;
     std::string value;
+    bool omitted = false;  ///< of a request: the client's default of that name is not sent
 };
 
 struct Request {
     std::string method;
     std::string url;
-    std::vector<Header> headers;  ///< on top of the client's defaults, which they replace by name
-    std::string_view body;        ///< borrowed: must outlive the transfer
-    bool has_body = false;        ///< an empty body is not the same as none
+    std::vector<Header> headers;     ///< on top of the client's defaults, which they replace by name
+    std::string_view body;           ///< borrowed: must outlive the transfer
+    bool has_body = false;           ///< an empty body is not the same as none
+    std::shared_ptr<Upload> upload;  ///< the body, if it is not `body`; null otherwise
+    int save_to = -1;                ///< descriptor, borrowed, of a file that takes a 2xx answer's body
     Timeouts timeouts;
     std::shared_ptr<CancelToken> cancel;  ///< may be null
 };

@@ -8,43 +8,10 @@
 #include <utility>
 #include <vector>
 
+#include "net/body.h"
 #include "net/clock.h"
 
 namespace offgil::net {
-
-/// A growable block of bytes from malloc.  Not std::vector: growing must not zero memory that the network is
-/// about to fill, and realloc can move large blocks by remapping pages.
-class Body {
-  public:
-    Body() = default;
-    Body(Body &&other) noexcept { swap(other); }
-    Body &operator=(Body &&other) noexcept {
-        swap(other);
-        return *this;
-    }
-    ~Body();
-
-    /// Makes room for `size` bytes in all; false if memory ran out.
-    [[nodiscard]] bool reserve(std::size_t size);
-    [[nodiscard]] bool append(const char *data, std::size_t size);
-
-    /// Forgets the bytes, keeps the room.
-    void clear() { size_ = 0; }
-
-    const char *data() const { return data_; }
-    std::size_t size() const { return size_; }
-
-  private:
-    void swap(Body &other) noexcept {
-        std::swap(data_, other.data_);
-        std::swap(size_, other.size_);
-        std::swap(capacity_, other.capacity_);
-    }
-
-    char *data_ = nullptr;
-    std::size_t size_ = 0;
-    std::size_t capacity_ = 0;
-};
 
 /// The header fields of the final response, without a copy per field.  Stricter than libcurl: names are
 /// tokens, values have no CR or NUL, and a folded line is part of the value above it.
@@ -96,6 +63,11 @@ struct Timings {
     Nanos tls = 0;
     Nanos first_byte = 0;
 };
+
+/// Whether a status is 2xx.
+inline bool successful(int status) {
+    return status >= 200 && status <= 299;
+}
 
 struct Response {
     int status = 0;

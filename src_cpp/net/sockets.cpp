@@ -91,14 +91,13 @@ void SocketSet::watch(CURL *easy) {
 
 void SocketSet::keep(int local_port, curl_socket_t socket) {
     std::lock_guard lock(mutex_);
-    if (open_.contains(socket)) kept_[local_port] = socket;
+    if (open_.contains(socket)) kept_[key_of(local_port, socket)] = socket;
 }
 
-bool SocketSet::spoilt(int local_port) {
-    curl_socket_t socket = CURL_SOCKET_BAD;
+bool SocketSet::spoilt(int local_port, curl_socket_t socket) {
     {
         std::lock_guard lock(mutex_);
-        auto kept = kept_.find(local_port);
+        auto kept = kept_.find(key_of(local_port, socket));
         if (kept == kept_.end()) return false;
         socket = kept->second;
     }

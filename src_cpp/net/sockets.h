@@ -29,12 +29,13 @@ class SocketSet {
     /// Makes libcurl open and close `easy`'s sockets through this set, which must outlive the handle.
     void watch(CURL *easy);
 
-    /// Remembers the socket of a connection that is kept, by its local port; CURL_SOCKET_BAD is ignored.
+    /// Remembers the socket of a connection that is kept, by its local port, or 0 for a Unix socket, which
+    /// has none; CURL_SOCKET_BAD is ignored.
     void keep(int local_port, curl_socket_t socket);
 
-    /// Whether the kept connection of that port, if there is one, was closed by the server meanwhile, or has
-    /// bytes waiting that nobody asked for.
-    bool spoilt(int local_port);
+    /// Whether the kept connection of that port, or of that socket, if it is one, was closed by the server
+    /// meanwhile, or has bytes waiting that nobody asked for.
+    bool spoilt(int local_port, curl_socket_t socket);
 
   private:
     friend struct ForkHandlers;
@@ -44,6 +45,9 @@ class SocketSet {
 
     std::mutex mutex_;
     std::unordered_set<curl_socket_t> open_;
+    /// The key of `kept_`: below 0 for a Unix socket.
+    static int key_of(int local_port, curl_socket_t socket) { return local_port > 0 ? local_port : -socket; }
+
     // Two connections may share a port if their servers differ: then the later one is remembered.
     std::unordered_map<int, curl_socket_t> kept_;
 };

@@ -86,9 +86,9 @@ std::variant<std::string_view, Error> Stream::next(const Interrupt &interrupt) {
     if (std::exchange(unread_, false)) return std::string_view(piece_.data(), piece_.size());
     if (!failure_) return std::string_view();
     Error said = *failure_;
-    // What the interrupt hook left for the caller is there once only.
-    if (said.kind == ErrorKind::interrupted)
-        failure_ = error(ErrorKind::stream_closed, "an interrupt ended the stream");
+    // What a hook left for the caller is there once only.
+    if (said.kind == ErrorKind::interrupted || said.kind == ErrorKind::source)
+        failure_ = error(ErrorKind::stream_closed, "an exception ended the stream");
     return said;
 }
 

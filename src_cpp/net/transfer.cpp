@@ -7,23 +7,28 @@
 // called each time that a request is about to be sent, so counting those calls and refusing the second one is
 // the whole remedy for methods that are not idempotent.  Idempotent ones get one repetition.
 //
+// Over HTTP/2 a server can say that it has not looked at a request (REFUSED_STREAM, or a GOAWAY that does not
+// cover it), as any does that ends a connection in good order.  libcurl then repeats the request, and may,
+// whatever the method (RFC 9113, section 8.7).  That this is why it repeats, it says in its log only, and
+// 7.88 only if nothing else was sent on the connection: a request that is not idempotent then fails instead.
+//
 // === Time limits ===
 //
 // libcurl's own limits do not fit: a connect limit of 0 means 300 seconds, and there is no limit on
 // inactivity while sending or receiving, which is what `read` and `write` mean.  So libcurl gets none, and
 // the loop that drives the transfer asks deadline().  Callbacks note when something happened.
 //
-// A body is given to libcurl as one block (POSTFIELDS): it then goes out in the same system call as the head.
-// No callback tells of its progress, so deadline() asks libcurl for the count of bytes sent.
+// A body in memory is given to libcurl as one block (POSTFIELDS): it then goes out in the same system call as
+// the head.  No callback tells of its progress, so deadline() asks libcurl for the count of bytes sent.
 
 #include "net/transfer.h"
-
-#include <openssl/ssl.h>
 
 #include <algorithm>
 #include <climits>
 #include <new>
 #include <utility>
+
+#include "net/easy.h"
 
 namespace offgil::net {
 
@@ -33,20 +38,9 @@ namespace {
 // 256 KiB costs more, because malloc maps and unmaps it.
 constexpr long kReceiveBuffer = 64 * 1024;
 
-// Of an answer in pieces, as much is taken at once; then libcurl is told to wait.  What it has received by
-// then it decodes to the end and keeps, up to 64 MiB: its buffer is small, so that deflate, which expands up
-// to 1032 times, stays below that.
-constexpr std::size_t kEnoughForAPiece = 128 * 1024;
+// Of an answer in pieces, what libcurl has received it decodes to the end and keeps while it is paused, up to
+// 64 MiB: its buffer is small, so that deflate, which expands up to 1032 times, stays below that.
 constexpr long kPiecesReceiveBuffer = 16 * 1024;
-
-// A server's word is not enough to allocate more than this at once; larger bodies grow as they come.
-constexpr curl_off_t kLargestReservation = 64 * 1024 * 1024;
-
-template <typename Value>
-void set(CURL *easy, CURLoption option, Value value) {
-    // Every option used here exists in the oldest libcurl that CMake accepts; only copying a string can fail.
-    if (curl_easy_setopt(easy, option, value) == CURLE_OUT_OF_MEMORY) throw std::bad_alloc();
-}
 
 // curl/curl#11103: before 8.1, a handle's second answer whose header begins with a folded line writes to
 // freed memory of the first one.  Any server can do that, so a handle serves only once there; a fresh one
@@ -73,6 +67,7 @@ void Transfer::make_handle() {
     set(easy, CURLOPT_ERRORBUFFER, detail_);
     set(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     set(easy, CURLOPT_PATH_AS_IS, 1L);
+    set(easy, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
     set(easy, CURLOPT_BUFFERSIZE, kReceiveBuffer);
     set(easy, CURLOPT_ACCEPT_ENCODING, "");
     set(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
@@ -82,20 +77,20 @@ void Transfer::make_handle() {
     set(easy, CURLOPT_HEADERDATA, this);
     set(easy, CURLOPT_WRITEFUNCTION, &Transfer::on_body);
     set(easy, CURLOPT_WRITEDATA, this);
+    set(easy, CURLOPT_READFUNCTION, &Transfer::on_read);
+    set(easy, CURLOPT_READDATA, this);
+    set(easy, CURLOPT_SEEKFUNCTION, &Transfer::on_seek);
+    set(easy, CURLOPT_SEEKDATA, this);
     set(easy, CURLOPT_PREREQFUNCTION, &Transfer::on_request_ready);
     set(easy, CURLOPT_PREREQDATA, this);
-    sockets.watch(easy);
-    if (!config.verify) {
-        set(easy, CURLOPT_SSL_VERIFYPEER, 0L);
-        set(easy, CURLOPT_SSL_VERIFYHOST, 0L);
-    } else if (config.ca_store) {
-        set(easy, CURLOPT_CAINFO, static_cast<char *>(nullptr));
-        set(easy, CURLOPT_CAPATH, static_cast<char *>(nullptr));
-        set(easy, CURLOPT_SSL_CTX_FUNCTION, &Transfer::on_ssl_context);
-        set(easy, CURLOPT_SSL_CTX_DATA, this);
-    } else if (!config.ca_file.empty()) {
-        set(easy, CURLOPT_CAINFO, config.ca_file.c_str());
+    if (config.route.http_version != HttpVersion::http1) {
+        set(easy, CURLOPT_DEBUGFUNCTION, &Transfer::on_log);
+        set(easy, CURLOPT_DEBUGDATA, this);
     }
+    sockets.watch(easy);
+    set_tls(easy, config.tls);
+    set_route(easy, config.route);
+    proxy_ = nullptr;
 }
 
 void Transfer::renew_handle() {
@@ -114,19 +109,28 @@ void Transfer::begin(const Request &request, Nanos now, Nanos until, Delivery de
         delivery_ = delivery;
     }
     response_ = Response{};
+    sink_.reset();
+    if (request.save_to >= 0) sink_.emplace(request.save_to);
     phase_ = Phase::connecting;
     started_ = active_ = now;
     until_ = until;
     uploaded_ = 0;
     attempts_ = 0;
     flow_ = Flow::open;
-    body_started_ = head_taken_ = replay_refused_ = unclean_ = out_of_memory_ = false;
+    sent_ = body_started_ = head_taken_ = replay_refused_ = unclean_ = out_of_memory_ = false;
     refusal_ = Refusal::none;
     header_bytes_ = 0;
     heads_ = 0;
     detail_[0] = '\0';
-    set(easy(), CURLOPT_FORBID_REUSE, 0L);
+    not_looked_at_ = false;
+    const long alone = config_.route.needs_fresh_connection(request.url) ? 1 : 0;
+    set(easy(), CURLOPT_FRESH_CONNECT, alone);
+    set(easy(), CURLOPT_FORBID_REUSE, alone);
     set(easy(), CURLOPT_URL, request.url.c_str());
+    if (const Proxy *proxy = config_.route.proxy_for(request.url); proxy != proxy_) {
+        set_proxy(easy(), proxy);
+        proxy_ = proxy;
+    }
     set_method();
     set_headers();
 }
@@ -134,15 +138,20 @@ void Transfer::begin(const Request &request, Nanos now, Nanos until, Delivery de
 void Transfer::set_method() {
     CURL *easy = this->easy();
     const std::string &method = request_->method;
+    const Upload *upload = request_->upload.get();
     // A body-less POST, PUT or PATCH still announces "Content-Length: 0" (RFC 9110, section 8.6).
-    bool sends_body = request_->has_body || method == "POST" || method == "PUT" || method == "PATCH";
+    bool posts = request_->has_body || upload || method == "POST" || method == "PUT" || method == "PATCH";
     const char *custom = nullptr;
-    if (sends_body) {
+    if (posts) {
         set(easy, CURLOPT_NOBODY, 0L);
         set(easy, CURLOPT_POST, 1L);
-        set(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request_->body.size()));
-        // A null pointer would make libcurl call a read function instead.
-        set(easy, CURLOPT_POSTFIELDS, request_->body.empty() ? "" : request_->body.data());
+        // Without a length libcurl sends chunks, or just an end where HTTP/2 has one.
+        curl_off_t size = static_cast<curl_off_t>(request_->body.size());
+        if (upload) size = upload->size ? static_cast<curl_off_t>(*upload->size) : -1;
+        set(easy, CURLOPT_POSTFIELDSIZE_LARGE, size);
+        // A null pointer makes libcurl call on_read() instead.
+        const char *block = request_->body.empty() ? "" : request_->body.data();
+        set(easy, CURLOPT_POSTFIELDS, upload ? nullptr : block);
         if (method != "POST") custom = method.c_str();
     } else if (method == "HEAD") {
         set(easy, CURLOPT_NOBODY, 1L);
@@ -151,10 +160,13 @@ void Transfer::set_method() {
         if (method != "GET") custom = method.c_str();
     }
     set(easy, CURLOPT_CUSTOMREQUEST, custom);
+    if (config_.route.http_version != HttpVersion::http1)
+        set(easy, CURLOPT_VERBOSE, idempotent(method) ? 0L : 1L);  // see on_log
 }
 
 void Transfer::set_headers() {
-    if (request_->headers.empty() && !request_->has_body && bare_headers_) {
+    const bool bare = request_->headers.empty() && !sends_body();
+    if (bare && bare_headers_) {
         set(easy(), CURLOPT_HTTPHEADER, bare_headers_.get());
         return;
     }
@@ -170,14 +182,20 @@ void Transfer::set_headers() {
         return std::ranges::any_of(request_->headers, named);
     };
     auto append_header = [&](const Header &header) {
-        // "Name;" is libcurl's way to send a header without a value; "Name:" would remove it.
-        append(header.value.empty() ? header.name + ";" : header.name + ": " + header.value);
+        // "Name;" is libcurl's way to send a header without a value; "Name:" removes one that it has itself.
+        if (header.omitted)
+            append(header.name + ":");
+        else
+            append(header.value.empty() ? header.name + ";" : header.name + ": " + header.value);
     };
     for (const Header &header : config_.default_headers)
         if (!given(header.name)) append_header(header);
     for (const Header &header : request_->headers) {
-        // The length follows from the body; another one would only desynchronise the connection.
-        if (!equal_ignoring_case(header.name, "Content-Length")) append_header(header);
+        // The length follows from the body; another one would only desynchronise the connection.  Nor can a
+        // request do without a Host.
+        if (equal_ignoring_case(header.name, "Content-Length")) continue;
+        if (header.omitted && equal_ignoring_case(header.name, "Host")) continue;
+        append_header(header);
     }
     // What libcurl would add by itself: a round trip before large bodies, and a form's content type.
     if (!given("Expect")) append("Expect:");
@@ -186,7 +204,7 @@ void Transfer::set_headers() {
         append("Content-Type:");
 
     set(easy(), CURLOPT_HTTPHEADER, list.get());
-    if (request_->headers.empty() && !request_->has_body)
+    if (bare)
         bare_headers_ = std::move(list);
     else
         headers_ = std::move(list);
@@ -204,63 +222,39 @@ std::size_t Transfer::on_header(char *data, std::size_t size, std::size_t count,
     return transfer->refusal_ == Refusal::none ? size * count : 0;
 }
 
-std::size_t Transfer::on_body(char *data, std::size_t size, std::size_t count, void *self) {
-    auto *transfer = static_cast<Transfer *>(self);
-    Body &body = transfer->response_.body;
-    transfer->active_ = monotonic_now();
-    std::size_t bytes = size * count;
-    // Who takes pieces holds none of the body but one.
-    const std::size_t bound =
-        transfer->delivery_ == Delivery::whole ? transfer->config_.max_response_bytes : kUnbounded;
-    if (transfer->delivery_ == Delivery::pieces && transfer->flow_ != Flow::draining &&
-        body.size() >= kEnoughForAPiece) {
-        transfer->flow_ = Flow::paused;
-        return CURL_WRITEFUNC_PAUSE;
-    }
-    if (!transfer->body_started_) {
-        transfer->body_started_ = true;
-        curl_off_t announced = -1;
-        curl_easy_getinfo(transfer->easy(), CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &announced);
-        if (announced > 0 && static_cast<std::size_t>(announced) > bound)
-            transfer->refusal_ = Refusal::long_body;
-        else if (announced > 0 && transfer->delivery_ == Delivery::whole &&
-                 !body.reserve(static_cast<std::size_t>(std::min(announced, kLargestReservation)))) {
-            transfer->out_of_memory_ = true;
-            return 0;
-        }
-    }
-    // After decoding: a small answer may unpack to a very large one.
-    if (bytes > bound - body.size()) transfer->refusal_ = Refusal::long_body;
-    if (transfer->refusal_ != Refusal::none) return 0;
-    if (!body.append(data, bytes)) {
-        transfer->out_of_memory_ = true;
-        return 0;
-    }
-    return bytes;
-}
-
 int Transfer::on_request_ready(void *self, char *, char *, int, int local_port) {
     auto *transfer = static_cast<Transfer *>(self);
-    if (transfer->sockets_.spoilt(local_port)) {
+    curl_socket_t socket = CURL_SOCKET_BAD;
+    if (!transfer->config_.route.unix_socket.empty()) {
+        local_port = 0;
+        // Before 8.0, libcurl does not say yet, but looks at the connection itself.
+        curl_easy_getinfo(transfer->easy(), CURLINFO_ACTIVESOCKET, &socket);
+    }
+    if (transfer->sockets_.spoilt(local_port, socket)) {
         transfer->unclean_ = true;
         return CURL_PREREQFUNC_ABORT;
     }
-    int allowed = idempotent(transfer->request_->method) ? 2 : 1;
+    if (std::exchange(transfer->not_looked_at_, false)) --transfer->attempts_;
+    const Request &request = *transfer->request_;
+    const bool repeatable = idempotent(request.method) && (!request.upload || request.upload->replayable());
+    int allowed = repeatable ? 2 : 1;
     if (++transfer->attempts_ > allowed) {
         transfer->replay_refused_ = true;
         return CURL_PREREQFUNC_ABORT;
     }
-    transfer->phase_ = transfer->request_->body.empty() ? Phase::receiving : Phase::sending;
+    transfer->sent_ = request.body.empty() && !request.upload;
+    transfer->phase_ = transfer->sent_ ? Phase::receiving : Phase::sending;
     transfer->uploaded_ = 0;
     transfer->active_ = monotonic_now();
     return CURL_PREREQFUNC_OK;
 }
 
-CURLcode Transfer::on_ssl_context(CURL *, void *ssl_context, void *self) {
-    X509_STORE *store = static_cast<Transfer *>(self)->config_.ca_store->get();
-    if (!store) return CURLE_SSL_CACERT_BADFILE;
-    SSL_CTX_set1_cert_store(static_cast<SSL_CTX *>(ssl_context), store);
-    return CURLE_OK;
+int Transfer::on_log(CURL *, curl_infotype type, char *text, std::size_t size, void *self) {
+    const std::string_view line(text, size);
+    if (type == CURLINFO_TEXT &&
+        (line.starts_with("REFUSED_STREAM") || line.find(" refused by server, try again") != line.npos))
+        static_cast<Transfer *>(self)->not_looked_at_ = true;
+    return 0;
 }
 
 bool Transfer::wants_restart(Nanos now) {
@@ -277,13 +271,7 @@ Nanos Transfer::shortest_limit() const {
 }
 
 Nanos Transfer::deadline(Nanos now) {
-    if (phase_ == Phase::sending) {
-        curl_off_t sent = 0;
-        curl_easy_getinfo(easy(), CURLINFO_SIZE_UPLOAD_T, &sent);
-        if (sent > uploaded_) active_ = now;
-        uploaded_ = sent;
-        if (sent >= static_cast<curl_off_t>(request_->body.size())) phase_ = Phase::receiving;
-    }
+    if (!sent_) note_sent(now);
     const Timeouts &limits = request_->timeouts;
     Nanos limit = limits.read;
     if (phase_ == Phase::connecting) limit = limits.connect;
@@ -303,16 +291,6 @@ bool Transfer::yields() const {
     return head_taken_ ? response_.body.size() > 0 : head_complete();
 }
 
-CURLcode Transfer::resume(Nanos now) {
-    active_ = now;
-    if (flow_ == Flow::open) return CURLE_OK;
-    // on_body() takes all that libcurl kept, however much: it would copy the rest at each further pause.
-    flow_ = Flow::draining;
-    CURLcode code = curl_easy_pause(easy(), CURLPAUSE_CONT);
-    flow_ = Flow::open;
-    return code;
-}
-
 Response Transfer::take_head(Nanos now) {
     describe_response(now);
     head_taken_ = true;
@@ -329,7 +307,7 @@ Result Transfer::finish(CURLcode code, Nanos now) {
     if (version < CURL_HTTP_VERSION_2_0) {
         long port = 0;
         curl_socket_t socket = CURL_SOCKET_BAD;
-        curl_easy_getinfo(easy(), CURLINFO_LOCAL_PORT, &port);
+        if (config_.route.unix_socket.empty()) curl_easy_getinfo(easy(), CURLINFO_LOCAL_PORT, &port);
         curl_easy_getinfo(easy(), CURLINFO_ACTIVESOCKET, &socket);  // bad if it was not kept
         sockets_.keep(static_cast<int>(port), socket);
     }
@@ -337,6 +315,7 @@ Result Transfer::finish(CURLcode code, Nanos now) {
     if (!head_taken_ && !response_.headers.complete())
         return error(ErrorKind::remote_protocol, "the server closed the connection within the header");
     describe_response(now);
+    if (sink_ && successful(response_.status) && !sink_->finish()) return file_error();
     return std::move(response_);
 }
 

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "net/clock.h"
 #include "net/config.h"
 #include "net/error.h"
+#include "net/file_sink.h"
 #include "net/request.h"
 #include "net/response.h"
 #include "net/sockets.h"
@@ -64,6 +66,12 @@ class Transfer {
     /// libcurl deliver again.  Anything but CURLE_OK is for finish().
     CURLcode resume(Nanos now);
 
+    /// Whether the request's body comes from an upload that waits for bytes.
+    bool starved() const { return request_->upload && request_->upload->starved(); }
+
+    /// Goes on after starved(), as resume() does after yields().
+    CURLcode resume_sending(Nanos now);
+
     /// When this transfer is overdue unless something happens before; `now` is the time of this turn.
     Nanos deadline(Nanos now);
 
@@ -91,9 +99,16 @@ class Transfer {
     enum class Phase { connecting, sending, receiving };
 
     static std::size_t on_header(char *data, std::size_t size, std::size_t count, void *self);
-    static std::size_t on_body(char *data, std::size_t size, std::size_t count, void *self);
+    static int on_log(CURL *, curl_infotype type, char *text, std::size_t size, void *self);
     static int on_request_ready(void *self, char *, char *, int, int);
-    static CURLcode on_ssl_context(CURL *, void *ssl_context, void *self);
+
+    // transfer_bodies.cpp
+    static std::size_t on_body(char *data, std::size_t size, std::size_t count, void *self);
+    static std::size_t on_read(char *buffer, std::size_t size, std::size_t count, void *self);
+    static int on_seek(void *self, curl_off_t offset, int origin);
+    bool start_body();
+    bool take(const char *data, std::size_t size);
+    void note_sent(Nanos now);
 
     // refusal.cpp
     enum class Refusal {
@@ -113,9 +128,14 @@ class Transfer {
     void make_handle();
     void renew_handle();
     void set_method();
+    bool sends_body() const { return request_->has_body || request_->upload; }
     void set_headers();
     void describe_response(Nanos now);
     Error classify(CURLcode code) const;
+    Error file_error() const;
+    /// Whether it is not the server but the proxy that could not be reached, or that refused.
+    bool proxy_failed(CURLcode code) const;
+    Error proxy_error(std::string_view what) const;
 
     struct EasyCleanup {
         void operator()(CURL *easy) const { curl_easy_cleanup(easy); }
@@ -133,19 +153,23 @@ class Transfer {
 
     const Request *request_ = nullptr;
     Response response_;
+    std::optional<FileSink> sink_;  ///< takes the body of a 2xx answer
     Delivery delivery_ = Delivery::whole;
+    const Proxy *proxy_ = nullptr;  ///< what the handle is set to
     Flow flow_ = Flow::open;
     Phase phase_ = Phase::connecting;
     Nanos started_ = 0;
     Nanos until_ = kNever;
     Nanos active_ = 0;         ///< when something last happened in this phase
     curl_off_t uploaded_ = 0;  ///< as of the last deadline()
+    bool sent_ = false;        ///< all of the request's body
     int attempts_ = 0;         ///< times that libcurl was about to send the request
     bool used_ = false;        ///< the handle ran a request
     bool body_started_ = false;
     bool head_taken_ = false;
     bool replay_refused_ = false;
-    bool unclean_ = false;  ///< the kept connection was spoilt
+    bool not_looked_at_ = false;  ///< the server said so, and libcurl is about to repeat the request
+    bool unclean_ = false;        ///< the kept connection was spoilt
     bool out_of_memory_ = false;
     Refusal refusal_ = Refusal::none;  ///< why a callback ended the transfer
     std::size_t header_bytes_ = 0;     ///< of all heads and the trailers

@@ -1,6 +1,7 @@
 // What a failed transfer is reported as: libcurl's codes are coarser than the exception classes, and its
 // texts do not name the request.
 #include <string>
+#include <system_error>
 
 #include "net/transfer.h"
 
@@ -28,13 +29,26 @@ Error Transfer::timeout_error(Nanos now) const {
                  "the server sent no data for the read timeout; raise it for slow answers");
 }
 
+Error Transfer::file_error() const {
+    Error failed = error(ErrorKind::file, "writing the answer's body to a file failed: " +
+                                              std::generic_category().message(sink_->error()));
+    failed.os_error = sink_->error();
+    return failed;
+}
+
 Error Transfer::classify(CURLcode code) const {
     std::string_view what = detail_[0] ? detail_ : curl_easy_strerror(code);
     if (replay_refused_)
         return error(
             ErrorKind::remote_protocol,
             "the server closed the connection without an answer; the request was not sent again because it "
-            "may have been carried out");
+            "may have been carried out, or its body cannot be read again");
+    if (request_->upload && request_->upload->failure()) {
+        Error failed = *request_->upload->failure();
+        failed.message = error(failed.kind, failed.message).message;
+        return failed;
+    }
+    if (sink_ && sink_->error()) return file_error();
     if (out_of_memory_) return error(ErrorKind::read, "not enough memory for the answer");
     if (refusal_ != Refusal::none) return refusal_error(refusal_);
     // How libcurl refuses a long line, in the header or (with another code) among the trailers, or 5000
@@ -43,17 +57,16 @@ Error Transfer::classify(CURLcode code) const {
     if (static_cast<int>(code) == too_large ||
         (phase_ == Phase::receiving && (code == CURLE_OUT_OF_MEMORY || what.starts_with("Out of memory"))))
         return refusal_error(Refusal::long_line);
+    if (proxy_failed(code)) return proxy_error(what);
     switch (code) {
         case CURLE_URL_MALFORMAT:
+        case CURLE_LOGIN_DENIED:
             return error(ErrorKind::invalid_url, what);
         case CURLE_UNSUPPORTED_PROTOCOL:
             // The same code means "an answer without a status line" (HTTP/0.9) once a connection stands.
             return error(
                 phase_ == Phase::connecting ? ErrorKind::unsupported_protocol : ErrorKind::remote_protocol,
                 what);
-        case CURLE_COULDNT_RESOLVE_PROXY:
-        case CURLE_PROXY:
-            return error(ErrorKind::proxy, what);
         case CURLE_SEND_ERROR:
             return error(ErrorKind::write, what);
         case CURLE_RECV_ERROR: {
@@ -77,12 +90,55 @@ Error Transfer::classify(CURLcode code) const {
         case CURLE_HTTP2:
         case CURLE_HTTP2_STREAM:
             return error(ErrorKind::remote_protocol, what);
+        case CURLE_SSL_CACERT_BADFILE:
+            return error(ErrorKind::connect,
+                         config_.tls.ca_file.empty()
+                             ? "the system's certificate authorities could not be read; name some by verify="
+                             : "verify=" + config_.tls.ca_file + ": no certificate could be read");
+        case CURLE_UPLOAD_FAILED:
+            return error(ErrorKind::local_protocol,
+                         "a body of unknown length cannot be sent over HTTP/1.0; give a Content-Length");
         case CURLE_BAD_CONTENT_ENCODING:
             return error(ErrorKind::decoding, what);
         default:
             break;
     }
-    return error(phase_ == Phase::connecting ? ErrorKind::connect : ErrorKind::read, what);
+    if (phase_ != Phase::connecting) return error(ErrorKind::read, what);
+    const std::string &path = config_.route.unix_socket;
+    return error(ErrorKind::connect,
+                 path.empty() ? std::string(what) : "the Unix socket " + path + ": " + std::string(what));
+}
+
+bool Transfer::proxy_failed(CURLcode code) const {
+    if (!proxy_ || phase_ != Phase::connecting) return false;
+    long answer = 0;
+    curl_easy_getinfo(easy(), CURLINFO_HTTP_CONNECTCODE, &answer);
+    const bool tunnelled = answer / 100 == 2;
+    switch (code) {
+        case CURLE_PROXY:  // SOCKS
+        case CURLE_COULDNT_RESOLVE_PROXY:
+        case CURLE_COULDNT_CONNECT:
+        case CURLE_RECV_ERROR:
+        case CURLE_SEND_ERROR:
+        case CURLE_GOT_NOTHING:
+        case CURLE_WEIRD_SERVER_REPLY:
+            return !tunnelled;
+        case CURLE_SSL_CONNECT_ERROR:
+        case CURLE_PEER_FAILED_VERIFICATION:
+            return !tunnelled && proxy_->url.starts_with("https:");
+        default:
+            return false;
+    }
+}
+
+Error Transfer::proxy_error(std::string_view what) const {
+    long answer = 0;
+    curl_easy_getinfo(easy(), CURLINFO_HTTP_CONNECTCODE, &answer);
+    std::string text = "the proxy " + proxy_->url + ": " + std::string(what);
+    if (answer == 407)
+        text += proxy_->user.empty() ? "; it wants credentials: proxy=\"http://user:password@host:port\""
+                                     : "; it does not accept the credentials that were given";
+    return error(ErrorKind::proxy, text);
 }
 
 }  // namespace offgil::net

@@ -75,7 +75,11 @@ bool HttpServer::read_request(int socket, std::string &buffer, std::string &meth
         if (end != std::string::npos) {
             std::size_t field = buffer.find("Content-Length: ");
             length = field < end ? std::strtoul(buffer.c_str() + field + 16, nullptr, 10) : 0;
-            if (buffer.size() >= end + 4 + length) break;
+            if (buffer.find("Transfer-Encoding: chunked") < end) {
+                std::size_t last = buffer.find("\r\n0\r\n\r\n", end + 2);
+                length = last == std::string::npos ? last : last + 7 - (end + 4);
+            }
+            if (length != std::string::npos && buffer.size() >= end + 4 + length) break;
         }
         ssize_t got = ::recv(socket, piece, sizeof piece, 0);
         if (got <= 0) return false;

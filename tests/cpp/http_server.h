@@ -15,7 +15,7 @@
 ///   /endless 200 with a body that goes on until the client hangs up
 ///   /pieces  200 in chunks: five times "piece", then a trailer
 ///   /cut     200 that announces more than its five bytes, then the connection is closed
-///   others   200 with "METHOD PATH BODY" as the body
+///   others   200 with "METHOD PATH BODY" as the body; a body in chunks is given back in chunks
 ///
 /// Locking: `mutex_` guards `open_` and `stopping_`; the counters are atomic.
 class HttpServer {

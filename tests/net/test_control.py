@@ -299,3 +299,17 @@ def test_a_forked_child_waits_for_its_own_connections_only(serve):
     token.cancel()
     holder.join()
     client.close()
+
+
+def test_what_was_cancelled_before_is_not_sent(echo):
+    token = CancelToken()
+    token.cancel()
+    with Client() as client, client.batch(1) as batch:
+        client.get(echo.url)
+        for _ in range(300):
+            batch.add(Request("GET", echo.url, cancel=token))
+            [(_, outcome)] = batch.wait()
+            assert isinstance(outcome, offgil.Cancelled)
+            with pytest.raises(offgil.Cancelled):
+                client.get(echo.url, cancel=token)
+    assert echo.requests == 1

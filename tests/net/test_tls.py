@@ -1,58 +1,12 @@
 """Certificates are checked, against one store of authorities per client."""
 
-import functools
 import re
 import ssl
-import subprocess
 import threading
 
 import pytest
 
 import offgil
-
-
-def tls_script(context, peer, _):
-    try:
-        peer.sock = context.wrap_socket(peer.sock, server_side=True)
-    except (ssl.SSLError, OSError):
-        return  # the client did not like the certificate
-    with peer.sock:
-        while peer.read_request():
-            peer.answer()
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory):
-    """A CA, certificates of it for 127.0.0.1, one of them expired, and a self-signed one; by the openssl command."""
-    folder = tmp_path_factory.mktemp("tls")
-
-    def openssl(*arguments):
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True, timeout=60)
-
-    new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    openssl("req", "-x509", *new_key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=test CA")
-    openssl("req", *new_key, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=server")
-    (folder / "names").write_text("subjectAltName=IP:127.0.0.1")
-    signing = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names")
-    openssl("x509", "-req", "-in", "server.csr", *signing, "-out", "server.pem", "-days", "2")
-    openssl("x509", "-req", "-in", "server.csr", *signing, "-out", "expired.pem", "-days", "-1")
-    own_key = ("-signkey", "server.key", "-extfile", "names")
-    openssl("x509", "-req", "-in", "server.csr", *own_key, "-out", "self-signed.pem", "-days", "2")
-    return folder
-
-
-@pytest.fixture
-def serve_tls(serve, authority):
-    """Start a server that shows a certificate of ``authority`` and answers every request."""
-
-    def start(certificate):
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(authority / certificate, authority / "server.key")
-        server = serve(functools.partial(tls_script, context))
-        server.url = server.url.replace("http://", "https://")
-        return server
-
-    return start
 
 
 @pytest.fixture
@@ -91,7 +45,8 @@ def test_an_unknown_authority_is_refused(tls_server):
 
 
 def test_a_wrong_host_name_is_refused(tls_server, authority):
-    with offgil.Client(verify=str(authority / "ca.pem")) as client, pytest.raises(offgil.ConnectError):
+    said = "subject name matches target host ?name 'localhost'"
+    with offgil.Client(verify=str(authority / "ca.pem")) as client, pytest.raises(offgil.ConnectError, match=said):
         client.get(tls_server.replace("127.0.0.1", "localhost"))
 
 
@@ -101,14 +56,33 @@ def test_a_bundle_of_ones_own(tls_server, authority):
         assert [outcome.content for outcome in client.map([tls_server] * 5, concurrency=2)] == [b"ok"] * 5
 
 
+def test_one_certificate_that_is_trusted_for_itself(tls_server, authority):
+    with offgil.Client(verify=authority / "server.pem") as client:
+        assert client.get(tls_server).content == b"ok"
+
+
+def test_a_bundle_that_is_replaced(tls_server, authority, tmp_path):
+    bundle = tmp_path / "bundle.pem"
+    for name, good in (("ca.pem", True), ("client.pem", False), ("ca.pem", True)):
+        bundle.write_bytes((authority / name).read_bytes())
+        with offgil.Client(verify=bundle) as client:
+            if good:
+                assert client.get(tls_server).content == b"ok"
+            else:
+                with pytest.raises(offgil.ConnectError, match="certificate"):
+                    client.get(tls_server)
+
+
 def test_no_verification(tls_server):
     with offgil.Client(verify=False) as client:
         assert client.get(tls_server).content == b"ok"
 
 
 def test_a_bundle_that_is_not_there(tls_server, tmp_path):
-    with offgil.Client(verify=str(tmp_path / "nothing.pem")) as client, pytest.raises(offgil.ConnectError):
-        client.get(tls_server)
+    for name in ("nothing.pem", "empty.pem"):
+        with offgil.Client(verify=tmp_path / name) as client, pytest.raises(offgil.ConnectError, match=name):
+            client.get(tls_server)
+        (tmp_path / "empty.pem").touch()
 
 
 def test_the_bundle_is_parsed_once_for_all_threads(tls_server, authority, tmp_path, barrier_threads):
@@ -124,3 +98,105 @@ def test_the_bundle_is_parsed_once_for_all_threads(tls_server, authority, tmp_pa
             return client.get(tls_server).content
 
         assert barrier_threads(4, work) == [b"ok"] * 4
+
+
+@pytest.mark.parametrize(
+    "cert",
+    [("client.pem", "client.key"), ("client.pem", "locked.key", "secret"), "client-both.pem"],
+    ids=["chain and key", "locked key", "one file"],
+)
+def test_a_certificate_of_the_client(serve_tls, authority, cert):
+    shown = []
+
+    def script(peer, _):
+        shown.append(peer.sock.getpeercert())
+        while peer.read_request():
+            peer.answer()
+
+    def ask(context):
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(authority / "ca.pem")
+
+    url = serve_tls(script=script, prepare=ask).url
+    path, *password = ([cert], "") if isinstance(cert, str) else (cert[:2], *cert[2:])
+    paths = [authority / name for name in path]
+    given = paths[0] if isinstance(cert, str) else (*paths, *password)
+    with offgil.Client(verify=authority / "ca.pem", cert=given) as client:
+        assert client.get(url).content == b"ok"
+        assert [answer.content for answer in client.map([url])] == [b"ok"]
+    assert [certificate["subject"] for certificate in shown] == [((("commonName", "client"),),)] * 2
+
+
+def test_a_server_that_wants_a_certificate_says_so(serve_tls, authority):
+    def ask(context):
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(authority / "ca.pem")
+
+    url = serve_tls(prepare=ask).url
+    with offgil.Client(verify=str(authority / "ca.pem")) as client:
+        with pytest.raises(offgil.NetworkError, match="certificate required"):
+            client.get(url)
+        with pytest.raises(offgil.NetworkError, match="certificate required"):
+            client.post(url, content=b"x")
+
+
+@pytest.mark.parametrize(
+    ("cert", "reason"),
+    [
+        (("nothing.pem", "client.key"), r"nothing\.pem: No such file"),
+        (("client.pem", "nothing.key"), r"nothing\.key: No such file"),
+        (("names", "client.key"), "names: no start line"),
+        (("client.pem", "client.pem"), "client.pem: "),
+        (("client.pem", "server.key"), "server.key: key values mismatch"),
+        (("client.pem", "locked.key"), "locked.key: "),
+        (("client.pem", "locked.key", "wrong"), "locked.key: "),
+    ],
+)
+def test_an_unusable_certificate_is_refused_at_once(authority, cert, reason):
+    with pytest.raises(offgil.UnusableCertificate, match=reason) as caught:
+        offgil.Client(cert=(str(authority / cert[0]), str(authority / cert[1]), *cert[2:]))
+    assert "wrong" not in str(caught.value)
+
+
+@pytest.mark.parametrize("cert", [b"client.pem", ("client.pem",), ("a", "b", "c", "d"), 1])
+def test_a_certificate_of_another_shape(cert):
+    with pytest.raises(TypeError):
+        offgil.Client(cert=cert)
+
+
+@pytest.mark.parametrize(
+    ("server", "bounds", "fits"),
+    [
+        (("TLSv1_2", "TLSv1_2"), {}, True),
+        (("TLSv1_2", "TLSv1_2"), {"tls_min": "1.3"}, False),
+        (("TLSv1_3", "TLSv1_3"), {"tls_max": "1.2"}, False),
+        (("TLSv1_3", "TLSv1_3"), {"tls_min": "1.3", "tls_max": "1.3"}, True),
+    ],
+)
+def test_versions_of_tls(serve_tls, authority, server, bounds, fits):
+    spoken = []
+
+    def script(peer, _):
+        spoken.append(peer.sock.version())
+        peer.read_request()
+        peer.answer()
+
+    def limit(context):
+        context.minimum_version, context.maximum_version = (ssl.TLSVersion[name] for name in server)
+
+    url = serve_tls(script=script, prepare=limit).url
+    with offgil.Client(verify=str(authority / "ca.pem"), **bounds) as client:
+        if fits:
+            assert client.get(url).content == b"ok"
+            assert spoken == [server[0].replace("_", ".")]
+        else:
+            with pytest.raises(offgil.ConnectError, match="version"):
+                client.get(url)
+
+
+@pytest.mark.parametrize(
+    "bounds", [{"tls_min": "1.4"}, {"tls_min": None}, {"tls_max": 1.2}, {"tls_min": "1.3", "tls_max": "1.2"}]
+)
+def test_versions_that_do_not_exist(bounds):
+    with pytest.raises(ValueError, match="tls_m"):
+        offgil.Client(**bounds)

@@ -1,0 +1,88 @@
+"""What a request can have for a body, and how it is encoded for the native core."""
+
+from __future__ import annotations
+
+import io
+import json as jsonlib
+import os
+import stat
+from collections.abc import AsyncIterable, Iterable, Mapping
+from functools import partial
+from typing import Any, BinaryIO
+
+from offgil._core import FileBody, IterableBody
+from offgil.errors import LocalProtocolError
+
+__all__ = ["Body", "Content", "encode_body", "replayable"]
+
+Content = bytes | bytearray | memoryview | str | BinaryIO | Iterable[bytes | bytearray | memoryview]
+Body = bytes | FileBody | IterableBody
+
+_PIECE = 64 * 1024
+
+
+def encode_body(json: Any, content: Content | None, headers: list[tuple[str, str | None]]) -> Body | None:
+    """Return the body as the core takes it, adding a Content-Type to ``headers`` for JSON unless there is one.
+
+    Raises:
+        TypeError: ``content`` is nothing that can be sent, or both are given.
+        LocalProtocolError: ``headers`` has a Content-Length for an iterable that is no number.
+        OSError: the file cannot be asked for its size or position.
+    """
+    if json is not None:
+        if content is not None:
+            raise TypeError("give either json= or content=, not both")
+        if not any(name.lower() == "content-type" for name, _ in headers):
+            headers.append(("Content-Type", "application/json"))
+        return jsonlib.dumps(json, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    if content is None or isinstance(content, bytes):
+        return content
+    if isinstance(content, str):
+        return content.encode()
+    if isinstance(content, (bytearray, memoryview)):
+        return bytes(content)
+    if hasattr(content, "read"):
+        return _file_body(content, headers)
+    if isinstance(content, AsyncIterable):
+        raise TypeError("content is an asynchronous iterable, which only an asynchronous client could read")
+    if isinstance(content, Iterable) and not isinstance(content, Mapping):
+        return _iterable_body(content, headers)
+    raise TypeError(f"content must be bytes, str, a binary file or an iterable of bytes, not {type(content).__name__}")
+
+
+def replayable(body: Body | None) -> bool:
+    """Whether a body can be sent a second time: all but iterators, and files that the core cannot read itself."""
+    return not isinstance(body, IterableBody) or body.replayable
+
+
+def _file_body(file: Any, headers: list[tuple[str, str | None]]) -> Body:
+    if isinstance(file, io.TextIOBase):
+        raise TypeError("content is a text file; open it in binary mode, 'rb'")
+    # Only these have their descriptor's bytes for content: a GzipFile, too, has a descriptor.
+    raw = getattr(file, "raw", file)
+    if isinstance(raw, io.FileIO):
+        if file.writable():
+            file.flush()
+        status = os.fstat(raw.fileno())
+        if stat.S_ISREG(status.st_mode):
+            if not status.st_size:  # empty, or a file of /proc, which tells no size
+                return bytes(file.read())
+            start = file.tell()
+            return FileBody(raw.fileno(), start, max(0, status.st_size - start), str(raw.name))
+    # read1 returns what a pipe has, read would wait for all of a piece
+    read = getattr(file, "read1", file.read)
+    return _iterable_body(iter(partial(read, _PIECE), b""), headers)
+
+
+def _iterable_body(content: Iterable[Any], headers: list[tuple[str, str | None]]) -> Body:
+    lengths = {value.strip() for name, value in headers if value is not None and name.lower() == "content-length"}
+    if not lengths:
+        return IterableBody(content, None)
+    length = lengths.pop()
+    if lengths or not (length.isascii() and length.isdigit() and len(length) < 19):
+        raise LocalProtocolError(f"Content-Length {length!r}: give one number, or none; nothing was sent")
+    if int(length) > 0:
+        return IterableBody(content, int(length))
+    if any(content):  # the core would not even ask
+        raise LocalProtocolError("the request's body is longer than its Content-Length, 0; nothing was sent")
+    return b""
