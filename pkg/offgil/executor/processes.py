@@ -7,8 +7,9 @@ that a worker's death is always read after its last result.
 === Who may touch what ===
 
 ``_tasks``: tasks that are not done, by number.  Submitting adds; whoever removes one settles it, and nobody else does.
-``_frames``: what was submitted, of tasks that may be run again; added before the task is queued, removed by who
-settles. ``_lock`` guards ``_next``, ``_workers``, ``_free_slots``, ``_collector``, ``_watcher``, ``_refusal`` and
+``_frames``: what was submitted, of tasks that may be run again; added before the task is queued, removed by whoever
+settles it.
+``_lock`` guards ``_unsent``, ``_next``, ``_workers``, ``_free_slots``, ``_collector``, ``_watcher``, ``_refusal`` and
 ``_cancelled``.  It is never held while a future is settled, and the watcher never waits for it.
 ``_failed_starts`` and ``_counts`` belong to the collector.
 """
@@ -78,6 +79,7 @@ class Processes:
         self._failed_starts = 0
         self._counts = TaskCounts(succeeded=0, failed=0, cancelled=0, retried=0, died=0, timed_out=0, stuck=0)
         self._cancelled = 0
+        self._unsent = 0
 
     # --- submitting -------------------------------------------------------------------------------
 
@@ -104,10 +106,15 @@ class Processes:
         except Closed:
             self._tasks.pop(number, None)
             raise self._refusal_again() from None
-        except BaseException as exc:  # cannot be sent, or is larger than the store
-            self._settle(number, exc=exc)
-            if not isinstance(exc, Exception):
-                raise
+        except Exception as exc:  # cannot be sent, or is larger than the store
+            with self._lock:
+                self._unsent += 1
+            self._tasks.pop(number, None)
+            task.set_exception(exc)
+            self._after(task)
+        except BaseException:
+            self._tasks.pop(number, None)  # Ctrl-C: nobody gets the future
+            raise
         return task
 
     def _refusal_again(self) -> ExecutorError | Closed:
@@ -145,7 +152,8 @@ class Processes:
         with self._lock:
             fresh: list[Worker] = []
             try:
-                for _ in range(len(self._free_slots) if self._context.get_start_method() == "fork" else 1):
+                count = len(self._free_slots)
+                for _ in range(count if self._context.get_start_method() == "fork" else min(count, 1)):
                     fresh.append(self._start_worker())  # not a comprehension: those before one that fails are there
             finally:
                 if self._collector is None and fresh:
@@ -192,6 +200,9 @@ class Processes:
                 del entry, value
         except Closed:
             pass
+        except BaseException as exc:  # a damaged store, or a callback that raises SystemExit: nobody may wait for ever
+            self._break(f"the thread that collects results ended: {type(exc).__name__}: {exc}")
+            self._channel.close()
         self._wind_up()
 
     def _read(self, letter: str, number: int, value: Any) -> None:
@@ -366,7 +377,7 @@ class Processes:
         return list(self._tasks.values())
 
     def counts(self) -> TaskCounts:
-        return {**self._counts, "cancelled": self._cancelled}
+        return {**self._counts, "cancelled": self._cancelled, "failed": self._counts["failed"] + self._unsent}
 
     @property
     def workers(self) -> int:
