@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import executor_tasks as tasks
-from offgil import BrokenExecutor, CodecError, Executor, RemoteError, StoreFull, WorkerDied
+from offgil import BrokenExecutor, CodecError, Executor, RemoteError, StoreFull, TaskTimeout, WorkerDied
 
 from .conftest import MakeExecutor
 
@@ -86,6 +86,17 @@ def test_random_kills_lose_and_repeat_nothing(make: MakeExecutor, tmp_path: Path
     # A worker can be killed between the end of its task and its news of it.
     assert len(ran) - len(succeeded) <= executor.stats().died
     assert sum(outcome is not None for outcome in outcomes) <= executor.stats().died
+
+
+def test_a_time_limit_kills_no_other_task(make: MakeExecutor) -> None:
+    executor = make(2)
+    # Ends and limits meet all the time, so some tasks end while their worker is about to be killed.
+    futures = [executor.options(timeout=0.03).submit(tasks.sleep, 0.02 + n % 20 / 1000) for n in range(60)]
+    outcomes = [future.exception(60) for future in futures]
+    assert all(outcome is None or isinstance(outcome, TaskTimeout) for outcome in outcomes)
+    stats = executor.stats()
+    assert stats.timed_out == sum(outcome is not None for outcome in outcomes)
+    assert executor.submit(tasks.add, 1).result(60) == 2
 
 
 def test_retries_run_again_what_is_idempotent(executor: Executor, tmp_path: Path) -> None:
