@@ -41,7 +41,7 @@ class _ThreadTask(Task):
 
 
 class _Worker:
-    """A thread and its task."""
+    """A thread and its task; only that thread counts."""
 
     def __init__(self) -> None:
         self.thread: threading.Thread
@@ -85,8 +85,8 @@ class Threads:
         self._bell = threading.Event()
         self._patient = True
         self._gone = _Worker()  # sums up the counts of workers that have ended
+        self._overdue = _Worker()  # counts for the watcher
         self._cancelled = 0
-        self._timed_out = 0
 
     # --- submitting -------------------------------------------------------------------------------
 
@@ -142,7 +142,9 @@ class Threads:
     def _grow(self) -> None:
         """Start a worker if there are more tasks than workers; called with the lock held."""
         # What others have just counted may be missing here; then there is a worker too many, never one too few.
-        done = self._cancelled + sum(each.succeeded + each.failed for each in (self._gone, *self._workers))
+        done = self._cancelled + sum(
+            each.succeeded + each.failed for each in (self._gone, self._overdue, *self._workers)
+        )
         if self._next - done > len(self._workers):
             self._start_worker()
 
@@ -163,7 +165,7 @@ class Threads:
             if self._initializer is not None:
                 self._initializer(*self._initargs)
         except BaseException as exc:
-            self._break(exc)
+            self._break(worker, exc)
             self._leave(worker)
             return
         left = self._max_tasks
@@ -185,9 +187,6 @@ class Threads:
         self._leave(worker, replace=True)
 
     def _best(self) -> _ThreadTask:
-        levels = self._levels
-        if len(levels) == 1:
-            return levels[0].popleft()
         while True:  # until it finds the one that the token stands for, or a better one
             for level in self._levels.values():
                 if level:
@@ -253,7 +252,7 @@ class Threads:
             if replace and self._tokens.qsize() and len(self._workers) < self._max_workers:
                 self._start_worker()
 
-    def _break(self, exc: BaseException) -> None:
+    def _break(self, worker: _Worker, exc: BaseException) -> None:
         with self._lock:
             if not isinstance(self._refusal, BrokenExecutor):
                 self._end(BrokenExecutor(f"the initializer raised in a worker thread: {type(exc).__name__}: {exc}"))
@@ -262,7 +261,7 @@ class Threads:
                 task.call.clear()
                 broken = self._refusal_again()
                 broken.__cause__ = exc
-                self._fail(self._gone, task, broken)
+                self._fail(worker, task, broken)
 
     def _waiting(self) -> list[_ThreadTask]:
         return [task for level in self._levels.values() for task in level.copy() if task.call]
@@ -299,10 +298,9 @@ class Threads:
             f"{name_of(task.fn)} ran longer than its timeout of {task.options.timeout} s; a thread cannot be "
             f"killed, so {worker.thread.name} still runs it, and another one takes its place"
         )
-        if not self._fail(self._gone, task, exc):
+        if not self._fail(self._overdue, task, exc):
             return
         with self._lock:
-            self._timed_out += 1
             worker.stuck = True
             self._workers.discard(worker)
             self._stuck.add(worker)
@@ -358,14 +356,14 @@ class Threads:
 
     def counts(self) -> TaskCounts:
         with self._lock:
-            workers = [self._gone, *self._workers, *self._stuck]
+            workers = [self._gone, self._overdue, *self._workers, *self._stuck]
             return TaskCounts(
                 succeeded=sum(worker.succeeded for worker in workers),
                 failed=sum(worker.failed for worker in workers),
                 cancelled=self._cancelled,
                 retried=0,
                 died=0,
-                timed_out=self._timed_out,
+                timed_out=self._overdue.failed,
                 stuck=len(self._stuck),
             )
 
