@@ -1,11 +1,15 @@
 """The README's Python runs as it stands there."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 README = Path(__file__).parent.parent / "README.md"
+NEEDS_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="worker processes need Linux")
 BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
@@ -63,3 +67,16 @@ def test_asyncio(serve, capsys):
     code = code.replace("https://api.example.com", serve(script).url).replace("1000", "20").replace("256", "8")
     exec(compile(code, str(README), "exec"), {})
     assert capsys.readouterr().out == "20\none\n" + "<Response [200 OK]>\n" * 10
+
+
+@pytest.mark.parametrize("kind", ["threads", pytest.param("processes", marks=NEEDS_LINUX)])
+def test_executor(kind, tmp_path):
+    [code] = [block for block in BLOCKS if "offgil.Executor" in block]
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    environment = os.environ | {"OFFGIL_WORKERS": kind}
+    done = subprocess.run(
+        [sys.executable, script], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert done.stdout == f"{kind}: OFFGIL_WORKERS asked for it\n45 161700\n45\n"

@@ -1,5 +1,7 @@
 """ci/demo: build offgil, start the mock LLM server on loopback, and send it 20,000 chat completions.
 
+Each answer then goes to a function of examples/judge_answers.py, on worker threads or processes.
+
 The run is the same on each interpreter: one with a GIL, and a free-threaded one where it is at hand.  The
 server runs on the first one for both, so that the two runs differ on the client's side only.
 """
@@ -73,8 +75,9 @@ def run_batch(name: str, python: Path, requests: Path, url: str) -> None:
     results = RESULTS / f"results-{name}.jsonl"
     results.unlink(missing_ok=True)
     command = [python.with_name("offgil"), "batch", requests, results, "--base-url", url]
-    words = [*map(str, command), "--concurrency", str(CONCURRENCY)]
-    done = subprocess.run(words, stdin=subprocess.DEVNULL, env=clean_environment(), check=False)
+    # The function runs on worker threads or processes, by the interpreter.
+    words = [*map(str, command), "--concurrency", str(CONCURRENCY), "--process", "judge_answers:judge"]
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, env=clean_environment(), cwd=ROOT / "examples", check=False)
     if done.returncode != 0:
         raise StepFailed(f"`offgil batch` exited with {done.returncode}")
 

@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from offgil_ci import interpreters, lint, packages, stubs, suites
 from offgil_ci.interpreters import Column
@@ -14,7 +15,7 @@ from offgil_ci.process import StepFailed
 from offgil_ci.results import Counts, Result, table, total
 
 # Rows that are not an interpreter.
-CPP, LINT, STUBS, PARITY = "C++", "lint", "stubs", "parity"
+CPP, LINT, STUBS, PARITY, COMPARE = "C++", "lint", "stubs", "parity", "compare"
 CHOICES = {f"cpp-{variant}": variant for variant in suites.SANITIZERS}
 
 
@@ -25,8 +26,8 @@ class Matrix:
         self.results: list[Result] = []
 
     def attempt(self, row: str, suite: str, step: Callable[[], Counts | None]) -> bool:
-        """Run one suite and print its line; whatever goes wrong in it, the other suites still run."""
-        print(f"{row} {suite} ...", end=" ", flush=True)
+        """Run one suite and print its lines; whatever goes wrong in it, the other suites still run."""
+        print(f"{row} {suite} ...", flush=True)
         started = time.monotonic()
         counts, status, reason = None, "ok", ""
         try:
@@ -34,10 +35,10 @@ class Matrix:
         except StepFailed as error:
             status, reason = "failed", str(error).splitlines()[0].replace(f"{ROOT}/", "")
             counts = error.counts if isinstance(error, suites.TestsFailed) else None
-            print(f"failed\n{error}", flush=True)
+            print(f"{row} {suite} failed\n{error}", flush=True)
         result = Result(row, suite, status, counts, reason, time.monotonic() - started)
         if status == "ok":
-            print(f"{result.cell()} ({result.seconds:.0f} s)", flush=True)
+            print(f"{row} {suite} {result.cell()} ({result.seconds:.0f} s)", flush=True)
         self.results.append(result)
         return status == "ok"
 
@@ -57,11 +58,19 @@ class Matrix:
 
     def parity(self) -> None:
         """The same programs on all interpreters that have a wheel now."""
-        names = [result.row for result in self.results if result.suite == "wheel" and result.status == "ok"]
+        names = self._wheels()
         if len(names) > 1:
             self.attempt("any", PARITY, lambda: suites.parity(names))
         else:
             self.leave_out("any", PARITY, f"it takes two interpreters, and there is {len(names) or 'none'}")
+
+    def compare(self) -> None:
+        """`offgil compare` in its quick form: for equal answers, not for times."""
+        if names := self._wheels():
+            self.attempt("any", COMPARE, lambda: suites.compare(names, "--quick"))
+
+    def _wheels(self) -> list[str]:
+        return [result.row for result in self.results if result.suite == "wheel" and result.status == "ok"]
 
     def cpp(self, variant: str) -> None:
         """The C++ tests in one variant."""
@@ -88,20 +97,26 @@ def run_everything(matrix: Matrix, only: list[str], *, quick: bool) -> None:
         columns = _one_of_each(columns)
         if not any(column.name.endswith("t") for column in columns):
             matrix.leave_out("free-threaded", "all", "none is at hand; ci/interpreters makes one")
-    if wanted("cpp-plain"):
-        matrix.cpp("plain")
-    for column in columns:
-        matrix.interpreter(column, quick=quick)
+    beside = Matrix()  # what needs no interpreter's wheel; Python's tests wait for most of their time
+    with ThreadPoolExecutor(1) as second:
+        natives = second.submit(_run_natives, beside, wanted, quick=quick and not only)
+        for column in columns:
+            matrix.interpreter(column, quick=quick)
+        natives.result()
     if columns:
         matrix.parity()
+    matrix.results += beside.results
     if quick and not only:
         return
     if wanted(LINT):
         matrix.attempt("any", LINT, lambda: lint.check(interpreters.reference()))
     if wanted(STUBS):
         matrix.attempt("any", STUBS, lambda: stubs.check(interpreters.reference()))
+
+
+def _run_natives(matrix: Matrix, wanted: Callable[[str], bool], *, quick: bool) -> None:
     for choice, variant in CHOICES.items():
-        if variant != "plain" and wanted(choice):
+        if wanted(choice) and (variant == "plain" or not quick):
             matrix.cpp(variant)
 
 
@@ -134,6 +149,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         packages.ensure(packages.EXTENSION, packages.CPP_TESTS)
         run_everything(matrix, options.only, quick=options.quick)
+        matrix.compare()
     except StepFailed as error:
         print(f"ci/test: {error}", file=sys.stderr)
         return 1

@@ -73,6 +73,29 @@ def parity(names: list[str]) -> Counts:
     return counts
 
 
+def compare(names: list[str], *arguments: str) -> Counts:
+    """Run `offgil compare` on the wheels in `build/venvs`; all must give the same answers."""
+    log, report = LOGS / "compare.log", LOGS / "compare.json"
+    log.unlink(missing_ok=True)
+    report.unlink(missing_ok=True)
+    pythons = [environments.python_of(name) for name in names]
+    command: Words = [pythons[0], "-m", "offgil.cli", "compare", "--json", report, *arguments]
+    for python in pythons:
+        command += ["--python", python]
+    failure = None
+    try:
+        # Not the checkout: `-m` would find the sources before the wheel.
+        run(command, log=log, timeout=TESTS_TIMEOUT, cwd=LOGS)
+    except StepFailed as error:
+        failure = error
+    rows = json.loads(report.read_text()) if report.exists() else []
+    wrong = sum(bool(row["error"]) or len(row["digests"]) != 1 for row in rows)
+    counts = Counts(passed=len(rows) - wrong, failed=wrong)
+    if failure is not None:
+        raise TestsFailed(str(failure), counts)
+    return counts
+
+
 class TestsFailed(StepFailed):
     """Tests failed; `counts` says how many, where that is known."""
 

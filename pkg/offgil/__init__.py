@@ -13,6 +13,7 @@ from offgil.async_stream import AsyncStreamResponse
 from offgil.client import Batch, Client
 from offgil.download import Download
 from offgil.errors import *  # noqa: F403  (errors.__all__ is the list, kept in one place)
+from offgil.executor import Executor, ExecutorStats, TaskReport
 from offgil.headers import Headers
 from offgil.hooks import Attempt, Hook
 from offgil.request import Request
@@ -37,6 +38,8 @@ __all__ = [
     "ClientStats",
     "Download",
     "Entry",
+    "Executor",
+    "ExecutorStats",
     "Headers",
     "Hook",
     "ManagedDictStore",
@@ -48,6 +51,7 @@ __all__ = [
     "SharedStateStore",
     "StoreStats",
     "StreamResponse",
+    "TaskReport",
     "Timeout",
     "Timings",
     "open_store",

@@ -40,6 +40,12 @@ Network errors carry httpx's names and nesting, so that code written for httpx r
     ├── UnusableCertificate     (also ValueError)
     ├── BatchError
     ├── UnknownKind             (also ValueError)
+    ├── ExecutorError
+    │   ├── BrokenExecutor      (also concurrent.futures.BrokenExecutor)
+    │   ├── ExecutorFull        (also TimeoutError)
+    │   ├── RemoteTraceback
+    │   ├── TaskTimeout         (also TimeoutError)
+    │   └── WorkerDied
     └── StoreError
         ├── StoreTimeout        (also TimeoutError)
         ├── StoreFull
@@ -52,6 +58,7 @@ Network errors carry httpx's names and nesting, so that code written for httpx r
 
 from __future__ import annotations
 
+import concurrent.futures
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -62,6 +69,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BatchError",
+    "BrokenExecutor",
     "Cancelled",
     "CloseError",
     "Closed",
@@ -70,6 +78,8 @@ __all__ = [
     "ConnectTimeout",
     "DeadlineExceeded",
     "DecodingError",
+    "ExecutorError",
+    "ExecutorFull",
     "FileError",
     "HTTPError",
     "HTTPStatusError",
@@ -86,6 +96,7 @@ __all__ = [
     "ReadTimeout",
     "RemoteError",
     "RemoteProtocolError",
+    "RemoteTraceback",
     "RequestError",
     "ResponseTooLarge",
     "StoreCorrupted",
@@ -96,12 +107,14 @@ __all__ = [
     "StreamClosed",
     "StreamConsumed",
     "StreamError",
+    "TaskTimeout",
     "TimeoutException",
     "TooManyRedirects",
     "TransportError",
     "UnknownKind",
     "UnsupportedProtocol",
     "UnusableCertificate",
+    "WorkerDied",
     "WriteError",
     "WriteTimeout",
 ]
@@ -264,6 +277,40 @@ class UnusableCertificate(OffgilError, ValueError):
 
 class BatchError(OffgilError):
     """A batch cannot start, for instance because its results file exists.  Nothing was sent."""
+
+
+class ExecutorError(OffgilError):
+    """Base of the executor's own errors; what a task raises comes as it is."""
+
+
+class BrokenExecutor(ExecutorError, concurrent.futures.BrokenExecutor):
+    """Workers cannot be started, for instance because the initializer raises; the executor cannot be used further."""
+
+
+class ExecutorFull(ExecutorError, TimeoutError):
+    """``max_pending`` tasks were pending for the whole ``submit_timeout``; the task was not taken on."""
+
+
+class RemoteTraceback(ExecutorError):
+    """The ``__cause__`` of an exception that a worker process raised; ``str()`` is the traceback there."""
+
+
+class TaskTimeout(ExecutorError, TimeoutError):
+    """The task ran longer than its ``timeout``."""
+
+
+class WorkerDied(ExecutorError):
+    """The worker process ended while it ran this task; the executor goes on with another one.
+
+    Attributes:
+        pid: of the process.
+        exitcode: of the process where it exited, for instance by ``os._exit``.
+        signal: number of the signal that killed it.
+    """
+
+    pid: int | None = None
+    exitcode: int | None = None
+    signal: int | None = None
 
 
 class StoreError(OffgilError):

@@ -101,6 +101,27 @@ struct EntryArguments {
     managed::EntryRequest request;
 };
 
+/// The claim in a writable buffer, or none for None.
+class ClaimBuffer {
+  public:
+    explicit ClaimBuffer(nb::handle memory) {
+        if (memory.is_none()) return;
+        if (PyObject_GetBuffer(memory.ptr(), &buffer_, PyBUF_WRITABLE)) throw nb::python_error();
+        const auto address = reinterpret_cast<std::uintptr_t>(buffer_.buf);
+        if (buffer_.len != sizeof(managed::Claim) || address % alignof(managed::Claim)) {
+            PyBuffer_Release(&buffer_);
+            throw nb::value_error("a claim is 16 bytes at a multiple of 8");
+        }
+    }
+    ~ClaimBuffer() { PyBuffer_Release(&buffer_); }
+    ClaimBuffer(const ClaimBuffer &) = delete;
+    ClaimBuffer &operator=(const ClaimBuffer &) = delete;
+    managed::Claim *get() const { return static_cast<managed::Claim *>(buffer_.buf); }
+
+  private:
+    Py_buffer buffer_{};
+};
+
 template <typename Operation>
 Outcome detached(Operation &&operation) {
     const Outcome outcome = without_gil(operation);
@@ -190,14 +211,15 @@ class ManagedStore {
         return outcome == Outcome::Done ? deliver(key, out, raises) : nb::borrow(missing);
     }
 
-    nb::object take(nb::handle topic, nb::handle timeout, nb::handle missing) {
+    nb::object take(nb::handle topic, nb::handle timeout, nb::handle missing, nb::handle claim) {
+        const ClaimBuffer claimed(claim);
         const TopicName name(topic);
         const managed::Patience patience = patience_of(timeout);
         Fetched out;
         std::string text;
-        Outcome outcome = store.take(name, text, out, Mode::Try);
+        Outcome outcome = store.take(name, text, out, Mode::Try, claimed.get());
         if (outcome == Outcome::Busy || (outcome == Outcome::Absent && patience.deadline))
-            outcome = detached([&] { return store.take_wait(name, text, out, patience); });
+            outcome = detached([&] { return store.take_wait(name, text, out, patience, claimed.get()); });
         if (outcome != Outcome::Done) return nb::borrow(missing);
         const nb::object key = stored_str(text);
         return nb::make_tuple(key, deliver(key, out, false));
@@ -351,7 +373,8 @@ void bind_stats(nb::module_ &m) {
         .def_ro("expired", &Stats::expired)
         .def_ro("evicted", &Stats::evicted)
         .def_ro("processes", &Stats::processes)
-        .def_ro("repairs", &Stats::repairs);
+        .def_ro("repairs", &Stats::repairs)
+        .def_ro("memory_used", &Stats::memory_used);
 }
 
 void bind_watch(nb::module_ &m) {
@@ -400,8 +423,9 @@ void bind_managed_store(nb::module_ &m) {
              nb::sig("def wait(self, key: str, consume: bool, timeout: float | None, missing: typing.Any, "
                      "raises: bool) -> typing.Any"))
         .def("take", &ManagedStore::take, "topic"_a.none(), "timeout"_a.none(), "missing"_a.none(),
-             nb::sig("def take(self, topic: str | None, timeout: float | None, missing: None) "
-                     "-> tuple[str, typing.Any] | None"))
+             "claim"_a.none() = nb::none(),
+             nb::sig("def take(self, topic: str | None, timeout: float | None, missing: None, "
+                     "claim: memoryview | None = None) -> tuple[str, typing.Any] | None"))
         .def("view", &ManagedStore::view, "key"_a.none(),
              nb::sig("def view(self, key: str) -> tuple[int, memoryview]"))
         .def("remove", &ManagedStore::remove, "key"_a.none(), nb::sig("def remove(self, key: str) -> None"))

@@ -5,11 +5,14 @@
 // killed on the way, too.  What is left at last must be a store in which nothing is lost, torn or leaked.
 #include <doctest/doctest.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <functional>
 #include <map>
+#include <new>
 
 #include "managed_fixture.h"
 #include "store/managed/watch.h"
@@ -201,6 +204,44 @@ TEST_CASE("managed faults: writing and reading") {
 
 TEST_CASE("managed faults: taking, waiting and expiring") {
     MESSAGE("fault points: ", kill_everywhere(4 << 20, 1'000, Policy::Raise, take_and_expire));
+}
+
+TEST_CASE("managed faults: what a taker took is in its claim, or was not taken") {
+    struct Shared {
+        Claim claim;
+        std::atomic<std::uint64_t> done;
+    };
+    constexpr std::uint64_t kTasks = 3;
+    for (std::uint32_t point = 1;; ++point) {
+        Store store(Process::create(4 << 20, 0, Policy::Raise), true);
+        for (std::uint64_t task = 1; task <= kTasks; ++task) put(store, std::to_string(task), "task");
+        void *const memory =
+            mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        REQUIRE(memory != MAP_FAILED);
+        Shared &shared = *new (memory) Shared{};
+        const bool killed = killed_at(point, [&] {
+            Fetched out;
+            std::string key;
+            while (store.take({}, key, out, Mode::Wait, &shared.claim) == Outcome::Done)
+                shared.done.store(std::stoull(key));
+        });
+        INFO("fault point ", point);
+        // Tasks are taken in order: those up to `done` were done, and one more may have been taken.
+        const std::uint64_t done = shared.done.load(), claimed = shared.claim.number.load();
+        CHECK((claimed == done || claimed == done + 1));
+        for (std::uint64_t task = 1; task <= kTasks; ++task) {
+            INFO("task ", task);
+            const bool there = store.contains(std::to_string(task)) == Outcome::Done;
+            if (task <= done) CHECK_FALSE(there);
+            if (task > done) CHECK((there || claimed == task));
+        }
+        munmap(memory, sizeof(Shared));
+        if (!killed) {
+            CHECK(done == kTasks);
+            MESSAGE("fault points: ", point - 1);
+            break;
+        }
+    }
 }
 
 TEST_CASE("managed faults: memory that is held") {

@@ -107,6 +107,39 @@ TEST_CASE("managed: take hands out by priority and then by age, over all shards 
     CHECK(store->stats().takes == 2'001);
 }
 
+TEST_CASE("managed: take says in the claim what it is about to hand out") {
+    auto store = join(make_segment());
+    put(*store, "1f", "", 9);
+    put(*store, "no number", "", 8);
+    put(*store, "10", "", 7);
+    Claim claim{};
+    Fetched out;
+    std::string key;
+    const std::int64_t before = monotonic_ns();
+    REQUIRE(store->take({}, key, out, Mode::Try, &claim) == Outcome::Done);
+    CHECK(claim.number == 0x1f);
+    CHECK(claim.since >= before);
+    CHECK(claim.since <= monotonic_ns());
+    REQUIRE(store->take_wait({}, key, out, {}, &claim) == Outcome::Done);
+    CHECK(claim.number == 0);
+    REQUIRE(store->take_wait({}, key, out, {}, &claim) == Outcome::Done);
+    CHECK(claim.number == 0x10);
+    REQUIRE(store->take({}, key, out, Mode::Wait, &claim) == Outcome::Absent);
+    CHECK(claim.number == 0x10);
+}
+
+TEST_CASE("managed: memory of what was removed counts as used while it is looked at") {
+    auto store = join(make_segment());
+    CHECK(store->stats().memory_used == 0);
+    put(*store, "large", std::string(100'000, 'x'));
+    Fetched out;
+    REQUIRE(store->get("large", true, out) == Outcome::Done);
+    CHECK(store->stats().bytes_used == 0);
+    CHECK(store->stats().memory_used == 2 * kPage);
+    out.release();
+    CHECK(store->stats().memory_used == 0);
+}
+
 TEST_CASE("managed: what was popped or replaced is not taken") {
     auto store = join(make_segment());
     for (const char *key : {"a", "b", "c"}) put(*store, key, "v", 5);

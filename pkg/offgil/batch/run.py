@@ -23,6 +23,7 @@ from os import urandom
 from pathlib import Path
 from typing import Any
 
+from offgil.batch.process import Processor
 from offgil.batch.rate import TokenBucket
 from offgil.batch.results import LINE_START, ResultsFile
 from offgil.batch.source import Job, Rejected, RequestFile, strict_json
@@ -63,11 +64,13 @@ class BatchRun:
         tokens_per_minute: limit on tokens, estimated before a request and corrected by its answer's
             ``usage``.
         max_errors: stop sending after so many failed requests.
+        process: ``"module:function"``: called with each request and its response, as dicts, on the workers of an
+            :class:`offgil.Executor`.  What it returns becomes the result line's ``processed``.
         on_progress: called with this object about ten times a second.
 
     Raises:
         BatchError: the results file exists or is no results file, see
-            :class:`~offgil.batch.results.ResultsFile`.
+            :class:`~offgil.batch.results.ResultsFile`; or there is no function ``process``.
         OSError: a file cannot be opened.
 
     Thread-safety: compatible, but :meth:`stop` may be called from anywhere.
@@ -88,6 +91,7 @@ class BatchRun:
         requests_per_minute: float = math.inf,
         tokens_per_minute: float = math.inf,
         max_errors: float = math.inf,
+        process: str | None = None,
         on_progress: Callable[[BatchRun], None] | None = None,
     ) -> None:
         if concurrency < 1:
@@ -105,11 +109,15 @@ class BatchRun:
         self._request_rate = TokenBucket(requests_per_minute, now)
         self._token_rate = TokenBucket(tokens_per_minute, now)
 
+        # So many that no worker runs dry while answers arrive.
+        self._processor = None if process is None else Processor(process, limit=4 * concurrency)
         self._source = RequestFile(requests, base_url, count_tokens=self._limits_tokens)
         try:
             self._results = ResultsFile(results, resume=resume, retry_failed=retry_failed, overwrite=overwrite)
         except BaseException:
             self._source.close()
+            if self._processor is not None:
+                self._processor.close()
             raise
         self._lines = self._source.read(self._results.answered)
         self._exhausted = False
@@ -157,10 +165,13 @@ class BatchRun:
                 try:
                     self._loop(transfers)
                 finally:
+                    self._take_processed(0)
                     self._write_out()
         finally:
             self._source.close()
             self._results.close()
+            if self._processor is not None:
+                self._processor.close()
         return self._summary()
 
     def _loop(self, transfers: Batch) -> None:
@@ -173,7 +184,12 @@ class BatchRun:
                     return
                 for job, outcome in transfers.wait(min(pause, TICK)):
                     self._complete(job, outcome)
+                self._take_processed(0)
                 self._write_out()
+            elif self._processor is not None and self._processor.pending:
+                if self._stop_at is not None and time.monotonic() >= self._stop_at:
+                    return
+                self._take_processed(min(pause, TICK))
             elif self._stop_at is not None or (self._exhausted and not self._waiting):
                 return
             else:
@@ -187,6 +203,8 @@ class BatchRun:
         now = time.monotonic()
         for _ in range(LINES_PER_TURN):
             if self._stop_at is not None or transfers.in_flight >= self._concurrency:
+                return math.inf
+            if self._processor is not None and self._processor.full:
                 return math.inf
             if pause := max(self._request_rate.pause(now), self._token_rate.pause(now)):
                 return pause
@@ -243,7 +261,18 @@ class BatchRun:
         body, error = self._answer(job, outcome.content)
         request_id = quote(headers.get("x-request-id") or headers.get("request-id") or "")
         response = f'{{"status_code":{status},"request_id":{request_id},"body":{body}}}'
+        if self._processor is not None and error == "null":
+            self._processor.submit((job, response, 200 <= status < 300), _request_line(job), response)
+            return
         self._result(job, response, error, ok=error == "null" and 200 <= status < 300)
+
+    def _take_processed(self, timeout: float) -> None:
+        """Write the results whose function has returned; wait for one if there is none."""
+        if self._processor is None:
+            return
+        for (job, response, ok), text, failure in self._processor.done(timeout):
+            error = _error("process_failed", failure) if failure else "null"
+            self._result(job, response, error, ok=ok and not failure, processed=text)
 
     def _answer(self, job: Job, content: bytes) -> tuple[str, str]:
         """The answer's body and the line's error, both as JSON text."""
@@ -265,11 +294,12 @@ class BatchRun:
         self.counts.retried += 1
         heapq.heappush(self._waiting, (time.monotonic() + pause, next(self._numbers), job))
 
-    def _result(self, line: Job | Rejected, response: str, error: str, *, ok: bool) -> None:
+    def _result(self, line: Job | Rejected, response: str, error: str, *, ok: bool, processed: str = "null") -> None:
         custom_id = "null" if line.custom_id is None else quote(line.custom_id)
         number = next(self._numbers)
+        extra = "" if self._processor is None else f',"processed":{processed}'
         self._out.append(
-            f'{self._line_start}{number:08x}","custom_id":{custom_id},"response":{response},"error":{error}}}\n'.encode()
+            f'{self._line_start}{number:08x}","custom_id":{custom_id},"response":{response},"error":{error}{extra}}}\n'.encode()
         )
         self._in_hand_bytes -= line.size
         if ok:
@@ -300,6 +330,14 @@ class BatchRun:
             complete=self._exhausted and not self._in_hand_bytes,
             results=str(self._results.path.resolve()),
         )
+
+
+def _request_line(job: Job) -> str:
+    """The request as its line had it."""
+    request = job.request
+    body = request.content.decode() if isinstance(request.content, bytes) else "null"
+    start = f'"custom_id":{quote(job.custom_id)},"method":"{request.method}","url":{quote(job.path)}'
+    return f'{{{start},"body":{body}}}'
 
 
 def _tokens_used(answer: Any) -> int | None:

@@ -42,13 +42,17 @@ _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 class Job:
-    """A request on its way; ``size`` is its line's length in bytes, ``tokens`` an estimate of its cost."""
+    """A request on its way.
 
-    __slots__ = ("attempts", "custom_id", "request", "size", "tokens")
+    ``path`` is its line's ``url``, ``size`` its line's length in bytes, ``tokens`` an estimate of its cost.
+    """
 
-    def __init__(self, custom_id: str, request: Request, size: int, tokens: int) -> None:
+    __slots__ = ("attempts", "custom_id", "path", "request", "size", "tokens")
+
+    def __init__(self, custom_id: str, request: Request, path: str, size: int, tokens: int) -> None:
         self.custom_id = custom_id
         self.request = request
+        self.path = path
         self.size = size
         self.tokens = tokens
         self.attempts = 0
@@ -180,7 +184,7 @@ class RequestFile:
         elif body is not None or method not in _BODILESS:
             raise _LineError("invalid_request", "body must be a JSON object")
         request = Request(method, join_url(self._base_url, path), headers=_HEADERS, content=content)
-        return Job(custom_id, request, size, tokens)
+        return Job(custom_id, request, path, size, tokens)
 
 
 def _parse(raw: bytes) -> dict[str, Any]:

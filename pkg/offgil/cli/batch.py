@@ -168,6 +168,11 @@ def _report(summary: Summary) -> str:
     help="Limit; estimated first, then corrected by each answer's usage.",
 )
 @click.option("--max-errors", type=click.IntRange(min=1), metavar="N", help="Stop after so many failed requests.")
+@click.option(
+    "--process",
+    metavar="MODULE:FUNCTION",
+    help="Called with each request and its response on worker threads or processes; what it returns is written, too.",
+)
 @click.option("--summary-json", type=_FILE, help="Write the closing figures to this file, too.")
 def batch(
     *,
@@ -185,6 +190,7 @@ def batch(
     requests_per_minute: float,
     tokens_per_minute: float,
     max_errors: int | None,
+    process: str | None,
     summary_json: Path | None,
 ) -> None:
     """Send the REQUESTS of a JSONL file in OpenAI's Batch format, and append each answer to RESULTS.
@@ -218,6 +224,7 @@ def batch(
                 requests_per_minute=requests_per_minute,
                 tokens_per_minute=tokens_per_minute,
                 max_errors=math.inf if max_errors is None else max_errors,
+                process=process,
                 on_progress=report,
             )
         except (OffgilError, OSError, ValueError) as exc:

@@ -13,6 +13,7 @@ __all__ = ["cli"]
 #: Subcommand -> "module:attribute".  Lazy, so that ``offgil batch`` starts fast and needs only what it uses.
 COMMANDS = {
     "batch": "offgil.cli.batch:batch",
+    "compare": "offgil.cli.compare:compare",
     "doctor": "offgil.cli.doctor:doctor",
     "mock-server": "offgil.cli.mock_server:mock_server",
     "store": "offgil.cli.store:store",

@@ -1,6 +1,7 @@
 #include "store/managed/pages.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace offgil::store::managed {
 
@@ -42,6 +43,14 @@ void PageRuns::release(std::uint32_t first) const {
     mark(first, entry.pages, false);
     std::uint32_t &hint = segment_.header().page_hint;
     hint = std::min(hint, first);
+}
+
+std::uint32_t PageRuns::used() const {
+    LockMutex lock(segment_, segment_.header().page_lock, Mode::Wait, [this] { rebuild(); });
+    int used = 0;
+    for (std::uint32_t i = 0; i < (segment_.layout().pages + 63) / 64; ++i)
+        used += std::popcount(segment_.page_bits(i));
+    return static_cast<std::uint32_t>(used);
 }
 
 std::uint32_t PageRuns::find(std::uint32_t count) const {

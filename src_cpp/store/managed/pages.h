@@ -26,6 +26,8 @@ class PageRuns {
     Room allocate(PageEntry entry, Mode mode, std::uint32_t &first) const;
     /// Frees the slab or run that starts at page `first`.
     void release(std::uint32_t first) const;
+    /// Pages that slabs and runs have.
+    std::uint32_t used() const;
 
   private:
     std::uint32_t find(std::uint32_t count) const;

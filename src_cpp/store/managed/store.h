@@ -10,6 +10,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -62,6 +63,16 @@ struct EntryRequest {
     bool if_absent = false;
 };
 
+/// Where take() writes what it is about to remove, so that whoever watches over the taker knows, if it dies,
+/// which entry went with it: the claim is set before the entry is gone, so an entry that is neither in the
+/// topic nor in a claim was never taken.  Lies in memory that the two share; atomics, read at any time.
+struct Claim {
+    std::atomic<std::uint64_t> number;  ///< the key, read as hexadecimal digits; 0 for any other key
+    std::atomic<std::int64_t> since;    ///< monotonic ns, of before `number` was written
+};
+static_assert(sizeof(Claim) == 16 && std::atomic<std::uint64_t>::is_always_lock_free,
+              "Python reads and writes a claim as two words of 8 bytes");
+
 /// The value's bytes: these parts, one after the other.
 using Parts = std::span<const std::span<const std::byte>>;
 
@@ -97,6 +108,8 @@ class Fetched {
 struct Stats {
     std::uint64_t entries, bytes_used, bytes_limit, puts, takes, waiters, entries_limit, blocked, expired,
         evicted, processes, repairs;
+    /// Bytes of whole pages in use: by values, and by what was removed while somebody looks at it.
+    std::uint64_t memory_used;
 };
 
 /// What a snapshot says about one entry.
@@ -131,9 +144,9 @@ class Store {
     Outcome wait(std::string_view key, bool consume, Fetched &out, const Patience &patience = {});
     /// Removes the first entry of a topic.
     Outcome take(std::optional<std::string_view> topic, std::string &key, Fetched &out,
-                 Mode mode = Mode::Wait);
+                 Mode mode = Mode::Wait, Claim *claim = nullptr);
     Outcome take_wait(std::optional<std::string_view> topic, std::string &key, Fetched &out,
-                      const Patience &patience = {});
+                      const Patience &patience = {}, Claim *claim = nullptr);
     Outcome contains(std::string_view key, Mode mode = Mode::Wait);
     Outcome remove(std::string_view key, Mode mode = Mode::Wait);
 
@@ -176,7 +189,7 @@ class Store {
     void fetch(const ShardTable &shard, std::uint32_t shard_index, std::uint32_t record, bool consume,
                bool hold, Fetched &out);
     std::uint64_t best(std::uint32_t topic, std::uint32_t &shard) const;
-    Outcome take_from(std::uint32_t topic, std::string &key, Fetched &out, Mode mode);
+    Outcome take_from(std::uint32_t topic, std::string &key, Fetched &out, Mode mode, Claim *claim);
     template <typename Attempt>
     Outcome wait_for(WaitSet &set, std::uint32_t filter, const Patience &patience, Attempt &&attempt);
 

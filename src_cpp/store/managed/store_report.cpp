@@ -3,6 +3,7 @@
 #include <bit>
 
 #include "store/managed/futex.h"
+#include "store/managed/pages.h"
 #include "store/managed/store.h"
 
 namespace offgil::store::managed {
@@ -48,6 +49,7 @@ Stats Store::stats() const {
     }
     stats.bytes_limit = segment_.data_bytes();
     stats.entries_limit = segment_.config().max_entries;
+    stats.memory_used = PageRuns(segment_).used() * std::uint64_t{kPage};
     stats.waiters = count_waiters(segment_);
     stats.blocked = segment_.room_waits().count.load(std::memory_order_relaxed);
     stats.repairs = segment_.header().repairs.load(std::memory_order_relaxed);

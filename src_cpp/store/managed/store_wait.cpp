@@ -8,12 +8,25 @@
 // them.  It is then removed under its shard's lock if it still is that shard's first.  So puts of one topic
 // meet on no common lock.
 #include <algorithm>
+#include <charconv>
 
 #include "store/managed/futex.h"
 #include "store/managed/store.h"
 #include "store/managed/topics.h"
 
 namespace offgil::store::managed {
+
+namespace {
+
+void set_claim(Claim &claim, std::string_view key) {
+    std::uint64_t number = 0;
+    const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), number, 16);
+    claim.since.store(monotonic_ns(), std::memory_order_relaxed);
+    claim.number.store(error == std::errc{} && end == key.data() + key.size() ? number : 0,
+                       std::memory_order_release);
+}
+
+}  // namespace
 
 template <typename Attempt>
 Outcome Store::wait_for(WaitSet &set, std::uint32_t filter, const Patience &patience, Attempt &&attempt) {
@@ -52,7 +65,7 @@ std::uint64_t Store::best(std::uint32_t topic, std::uint32_t &shard) const {
     return best;
 }
 
-Outcome Store::take_from(std::uint32_t topic, std::string &key, Fetched &out, Mode mode) {
+Outcome Store::take_from(std::uint32_t topic, std::string &key, Fetched &out, Mode mode, Claim *claim) {
     for (;;) {
         std::uint32_t index = 0;
         std::uint64_t rank = best(topic, index);
@@ -73,27 +86,30 @@ Outcome Store::take_from(std::uint32_t topic, std::string &key, Fetched &out, Mo
             rank_of(word_of(segment_.record(record)).priority, segment_.record(record).sequence) != rank)
             fail_corrupted("a topic's list does not begin with what its rank says");
         key = shard.key(segment_.record(record));
+        if (claim) set_claim(*claim, key);
+        OFFGIL_FAULT();
         fetch(shard, index, record, true, false, out);
         return Outcome::Done;
     }
 }
 
-Outcome Store::take(std::optional<std::string_view> name, std::string &key, Fetched &out, Mode mode) {
+Outcome Store::take(std::optional<std::string_view> name, std::string &key, Fetched &out, Mode mode,
+                    Claim *claim) {
     const std::uint32_t topic = find_topic(segment_, name);
     if (!prepare(mode)) return Outcome::Busy;
     if (topic == kNoTopic) return Outcome::Absent;
-    return take_from(topic, key, out, mode);
+    return take_from(topic, key, out, mode, claim);
 }
 
 Outcome Store::take_wait(std::optional<std::string_view> name, std::string &key, Fetched &out,
-                         const Patience &patience) {
-    const Outcome outcome = take(name, key, out);
+                         const Patience &patience, Claim *claim) {
+    const Outcome outcome = take(name, key, out, Mode::Wait, claim);
     if (outcome != Outcome::Absent || monotonic_ns() >= patience.deadline) return outcome;
     const std::uint32_t topic = make_topic(segment_, name, Mode::Wait);
     WaitSet &set = segment_.topic_waits(topic);
     const Outcome waited = wait_for(set, 0, patience, [&] {
         check_open();
-        return take_from(topic, key, out, Mode::Wait);
+        return take_from(topic, key, out, Mode::Wait, claim);
     });
     // A put wakes one taker.  This one may have been woken for an entry that it leaves behind: pass it on.
     std::uint32_t ignored = 0;

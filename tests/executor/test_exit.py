@@ -1,0 +1,123 @@
+"""Interpreters that end, and Ctrl-C, with an executor in them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+# Only tells "ends" from "hangs": a busy machine may take its time.
+PATIENCE = 60
+
+START = """
+import os, sys, time
+from multiprocessing import get_context
+from offgil import Executor
+sys.path.insert(0, {tests!r})
+import executor_tasks as tasks
+
+if __name__ == "__main__":
+    executor = Executor(2, workers={kind!r}, context=get_context({method!r}))
+"""
+TESTS = str(Path(__file__).parents[1])
+
+each = pytest.mark.parametrize(
+    ("kind", "method"),
+    [("threads", "fork"), ("processes", "fork"), ("processes", "forkserver"), ("processes", "spawn")],
+)
+
+
+def program(tmp_path: Path, kind: str, method: str, body: str) -> list[str]:
+    if kind == "processes" and sys.platform != "linux":
+        pytest.skip("worker processes need Linux")
+    path = tmp_path / "program.py"
+    indented = "\n".join(f"    {line}" for line in body.strip().splitlines())
+    path.write_text(START.format(tests=TESTS, kind=kind, method=method) + indented + "\n")
+    return [sys.executable, str(path)]
+
+
+@each
+def test_what_was_submitted_is_run_to_its_end(tmp_path: Path, kind: str, method: str) -> None:
+    log = tmp_path / "log"
+    body = f"for _ in range(5): executor.submit(tasks.append, {str(log)!r}, 'x')"
+    done = subprocess.run(
+        program(tmp_path, kind, method, body), timeout=PATIENCE, check=True, capture_output=True, text=True
+    )
+    assert log.read_text() == "xxxxx"
+    assert done.stderr == ""
+
+
+@each
+def test_an_executor_that_was_never_used(tmp_path: Path, kind: str, method: str) -> None:
+    done = subprocess.run(program(tmp_path, kind, method, "pass"), timeout=PATIENCE, check=True, capture_output=True)
+    assert done.stderr == b""
+
+
+@each
+def test_ctrl_c_ends_map_at_once(tmp_path: Path, kind: str, method: str) -> None:
+    body = f"""
+try:
+    with executor:
+        executor.submit(tasks.add, 1).result()
+        print("ready", flush=True)
+        list(executor.map(tasks.wait_for_file, [{str(tmp_path / "never")!r}] * 50))
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+    with subprocess.Popen(program(tmp_path, kind, method, body), stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        time.sleep(0.2)
+        started = time.monotonic()
+        child.send_signal(signal.SIGINT)
+        assert child.communicate(timeout=PATIENCE)[0] == "interrupted\n"
+        # The tasks would give up by themselves after 60 seconds.
+        assert time.monotonic() - started < 50
+    assert child.returncode == 0
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path, method: str) -> None:
+    body = """
+print(*{executor.submit(os.getpid).result() for _ in range(20)}, flush=True)
+time.sleep(600)
+"""
+    with subprocess.Popen(program(tmp_path, "processes", method, body), stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        workers = [int(pid) for pid in child.stdout.readline().split()]
+        child.kill()
+    assert workers
+    until = time.monotonic() + PATIENCE
+    while any(alive(pid) for pid in workers):
+        assert time.monotonic() < until, workers
+        time.sleep(0.05)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+
+
+@each
+def test_os_fork_and_a_normal_exit_of_the_child(tmp_path: Path, kind: str, method: str) -> None:
+    body = """
+executor.submit(tasks.add, 1).result()
+running = executor.submit(tasks.sleep, 0.5)
+pid = os.fork()
+if pid == 0:
+    sys.exit(5)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 5
+print(running.result(), executor.submit(tasks.add, 2).result())
+"""
+    env = {**os.environ, "PYTHONWARNINGS": "ignore::DeprecationWarning"}
+    done = subprocess.run(
+        program(tmp_path, kind, method, body), timeout=PATIENCE, capture_output=True, text=True, env=env, check=False
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("0.5 3\n", "", 0)
