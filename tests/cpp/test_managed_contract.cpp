@@ -172,6 +172,21 @@ TEST_CASE("managed bounds: a blocked put goes on when there is room, or in time 
     CHECK(store->size() == 1);
 }
 
+TEST_CASE("managed bounds: a blocked put sleeps, and an interrupt ends it after its slice") {
+    for (const std::uint32_t max_entries : {1, 0}) {
+        auto store = join(make_segment(1 << 20, max_entries, Policy::Block));
+        put(*store, "large", std::string(1 << 20, 'x'));
+        int calls = 0;
+        const Interrupt interrupt{[](void *context) { return ++*static_cast<int *>(context) == 3; }, &calls,
+                                  5'000'000};
+        const std::int64_t start = monotonic_ns();
+        const std::span<const std::byte> part{};
+        CHECK(store->put({"a key that is long enough to need memory of its own, as it does not fit", 1},
+                         {&part, 1}, Mode::Wait, {kNoDeadline, interrupt}) == Outcome::Interrupted);
+        CHECK(monotonic_ns() - start >= 15'000'000);
+    }
+}
+
 TEST_CASE("managed hold: held memory stays, whatever becomes of the key") {
     auto store = join(make_segment());
     put(*store, "small", "abc");

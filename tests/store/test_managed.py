@@ -72,6 +72,7 @@ def test_handed_to_a_child(store: ManagedDictStore, method: str) -> None:
     assert "there" not in store
     until(lambda: store.stats().waiters == 1)
     store["later"] = 1
+    putting.join()
     waiting.join()
     assert [process.exitcode for process in (putting, popping, waiting)] == [0, 0, 0]
     assert list(store) == ["reply"]
@@ -119,7 +120,7 @@ def test_a_process_that_was_not_given_the_memory_is_told(store: ManagedDictStore
     # Whoever could hand the memory over is gone when its pickle is read.
     pid = forked(lambda: os.write(writer, pickle.dumps(store)))
     assert exit_code(pid) == 0
-    with pytest.raises(StoreUnavailable, match="multiprocessing.*name="):
+    with pytest.raises(StoreUnavailable, match=r"multiprocessing.*name="):
         pickle.loads(os.read(reader, 10_000))
     os.close(reader)
     os.close(writer)

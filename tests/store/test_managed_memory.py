@@ -225,9 +225,11 @@ for thread in threads:
 while len(views) < 3:
     pass
 for i in range(40):
+    # Not in the child: without a GIL another thread may hold the lock of the dict at the fork, and is not there then.
+    seen = list(views.values())
     if (pid := os.fork()) == 0:
         for _ in range(20):
-            for byte, view in views.values():
+            for byte, view in seen:
                 assert view == byte * 50_000
             store["child"] = bytes(10_000)
         os._exit(0)
@@ -236,6 +238,7 @@ stop = True
 for thread in threads:
     thread.join()
 views.clear()
+seen.clear()
 store.clear()
 store["all"] = bytes(64 << 20)
 """

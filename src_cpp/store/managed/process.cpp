@@ -190,10 +190,12 @@ bool Process::let_go(const Held &held, Mode mode) {
         const ShardTable shard(*segment_, held.shard_);
         const LockMutex lock = lock_shard(*segment_, held.shard_, mode);
         if (!lock.held()) return false;
-        if (held.use_ == Held::Use::Writing)
+        if (held.use_ == Held::Use::Writing) {
             shard.abandon(held.record_);
-        else
+            notify_room(*segment_);
+        } else {
             unpin_held(shard, held.record_);
+        }
     } catch (const std::exception &) {
         // Damaged; whoever works with the store next will be told.
     }

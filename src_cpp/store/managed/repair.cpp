@@ -135,6 +135,7 @@ void ShardTable::forget(std::uint32_t process) const {
     });
     OFFGIL_FAULT();
     for (const std::uint32_t i : building) abandon(i);
+    if (!building.empty()) notify_room(segment_);
 }
 
 }  // namespace offgil::store::managed

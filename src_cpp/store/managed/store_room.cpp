@@ -49,9 +49,9 @@ bool Store::find_room(Room reason, std::uint64_t length, std::uint32_t shard, co
         const std::int64_t now = monotonic_ns();
         if (now >= patience.deadline) fail_full(reason, length, " within the timeout");
         const Interrupt &interrupt = patience.interrupt;
-        if (!waiter.park(std::min(patience.deadline, now + interrupt.slice_ns)) && interrupt.check &&
-            interrupt.check(interrupt.context))
-            return false;
+        waiter.park(std::min(patience.deadline, now + interrupt.slice_ns));
+        // Also when notified: others may make room again and again that is not enough.
+        if (interrupt.check && interrupt.check(interrupt.context)) return false;
     }
 }
 

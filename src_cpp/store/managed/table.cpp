@@ -133,7 +133,10 @@ void ShardTable::retire(std::uint32_t index) const {
 
 void ShardTable::collect(std::uint32_t index) const {
     const Record &record = segment_.record(index);
-    if (word_of(record).state == State::Retired && !pinned(record)) abandon(index);
+    if (word_of(record).state != State::Retired || pinned(record)) return;
+    abandon(index);
+    // Not in abandon(): a put that finds no room comes by there, and would wake itself for ever.
+    notify_room(segment_);
 }
 
 void ShardTable::abandon(std::uint32_t index) const {
@@ -147,7 +150,6 @@ void ShardTable::abandon(std::uint32_t index) const {
     if (units) free_chunk(units);
     OFFGIL_FAULT();
     free_record(index);
-    notify_room(segment_);
 }
 
 void ShardTable::pin(std::uint32_t index, std::uint32_t process) const {
