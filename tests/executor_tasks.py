@@ -35,6 +35,11 @@ class Unsendable(Exception):
         raise TypeError("this exception stays here")
 
 
+class Unprintable(Unsendable):
+    def __str__(self) -> NoReturn:
+        raise TypeError("nothing to say")
+
+
 class Unmakeable(Exception):
     def __init__(self, first: str, second: str) -> None:
         super().__init__(f"{first} {second}")
@@ -42,6 +47,10 @@ class Unmakeable(Exception):
 
 def raise_unsendable() -> NoReturn:
     raise Unsendable("secret")
+
+
+def raise_unprintable() -> NoReturn:
+    raise Unprintable
 
 
 def raise_unmakeable() -> NoReturn:

@@ -11,7 +11,6 @@ import importlib.util
 import multiprocessing
 import os
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -90,7 +89,7 @@ THREADS: dict[str, Callable[[], Any]] = {
     "ThreadPoolExecutor": lambda: executor_of(lambda: ThreadPoolExecutor(WORKERS)),
 }
 # It chooses threads or processes by itself.
-(THREADS if not sys._is_gil_enabled() else PROCESSES)["free-threading"] = free_threading
+(PROCESSES if offgil.runtime.interpreter().gil_enabled else THREADS)["free-threading"] = free_threading
 
 
 # --- what is measured: each returns seconds a task --------------------------------------------------------------------

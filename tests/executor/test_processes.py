@@ -112,6 +112,8 @@ def test_what_cannot_be_sent_fails_that_task(executor: Executor) -> None:
         executor.submit(tasks.generator).result(60)
     with pytest.raises(RemoteError, match=r"executor_tasks.Unsendable: secret"):
         executor.submit(tasks.raise_unsendable).result(60)
+    with pytest.raises(RemoteError, match=r"executor_tasks.Unprintable: <exception str\(\) failed>"):
+        executor.submit(tasks.raise_unprintable).result(60)
     with pytest.raises(RemoteError, match=r"executor_tasks.Unmakeable: two words") as caught:
         executor.submit(tasks.raise_unmakeable).result(60)
     assert "raise_unmakeable" in str(caught.value.__cause__)

@@ -13,6 +13,7 @@ import queue
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, NamedTuple
@@ -125,4 +126,5 @@ def _outcome(tag: Any, future: Future[str]) -> Processed:
     exc = future.exception()
     if exc is None:
         return Processed(tag, future.result(), "")
-    return Processed(tag, "null", f"{type(exc).__name__}: {exc}")
+    # Not str(exc), which may raise.
+    return Processed(tag, "null", "".join(traceback.format_exception_only(exc)).strip())

@@ -17,7 +17,6 @@ of the object demands it, as ``bytes`` does.
 
 from __future__ import annotations
 
-import builtins
 import importlib
 import pickle
 import struct
@@ -211,9 +210,8 @@ def read_task(
 def write_exception(exc: BaseException) -> Frame:
     """The frame of an exception that a task raised, with its traceback as text."""
     text = "".join(traceback.format_exception(exc))
-    kind = type(exc)
-    module = "" if kind.__module__ == builtins.__name__ else f"{kind.__module__}."
-    description = f"{module}{kind.__qualname__}: {exc}"
+    # Not str(exc), which may raise.
+    description = "".join(traceback.format_exception_only(exc)).strip()
     try:
         body = pickle.dumps(exc, protocol=5)
     except Exception:

@@ -35,8 +35,8 @@ from offgil.executor.worker import run_worker
 
 __all__ = ["Processes"]
 
-#: So many workers in a row that end before they have come to their first task break the executor.
-_FAILED_STARTS = 3
+#: So many workers in a row that end before they are ready break the executor.
+_FAILED_STARTS = 10
 
 
 class Processes:
@@ -265,7 +265,7 @@ class Processes:
             self._fail_task_of(worker, task)
         if self._failed_starts >= _FAILED_STARTS:
             self._break(
-                f"{_FAILED_STARTS} worker processes in a row ended before their first task, the last one "
+                f"{_FAILED_STARTS} worker processes in a row ended before they were ready, the last one "
                 f"{_how(worker)}; see what they wrote to stderr"
             )
         elif self._refusal is None or len(self._tasks) > len(self._workers):

@@ -64,8 +64,8 @@ struct EntryRequest {
 };
 
 /// Where take() writes what it is about to remove, so that whoever watches over the taker knows, if it dies,
-/// which entry went with it: the claim is set before the entry is gone, so an entry that is neither in the
-/// topic nor in a claim was never taken.  Lies in memory that the two share; atomics, read at any time.
+/// which entry went with it: the claim is set before the entry is gone, so what a dead taker was handing out
+/// is in its claim, or still in the store.  Lies in memory that the two share; atomics, read at any time.
 struct Claim {
     std::atomic<std::uint64_t> number;  ///< the key, read as hexadecimal digits; 0 for any other key
     std::atomic<std::int64_t> since;    ///< monotonic ns, of before `number` was written

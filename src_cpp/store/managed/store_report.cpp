@@ -33,7 +33,10 @@ std::uint64_t Store::size() {
         const LockMutex lock = lock_shard(segment_, i, Mode::Wait);
         ShardTable(segment_, i).sweep_all();
     }
-    return stats().entries;
+    std::uint64_t entries = 0;
+    for (std::uint32_t i = 0; i < segment_.layout().shards; ++i)
+        entries += segment_.shard(i).entries.load(std::memory_order_relaxed);
+    return entries;
 }
 
 Stats Store::stats() const {
