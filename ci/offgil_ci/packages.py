@@ -21,6 +21,7 @@ EXTENSION = {
     "python3-dev": "headers of the system's Python",
 }
 CPP_TESTS = {
+    "ccache": "compiles nothing twice",
     "cmake": "build of the C++ tests",
     "doctest-dev": "framework of the C++ tests",
     "openssl": "throw-away certificates of the TLS tests",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+
+from offgil_ci.paths import cache
 
 TAIL_LINES = 60
 
@@ -28,6 +31,9 @@ def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     env = {name: value for name, value in os.environ.items() if not name.startswith(leaks)}
     env["PIP_DISABLE_PIP_VERSION_CHECK"] = "1"
     env["PIP_NO_INPUT"] = "1"
+    if shutil.which("ccache"):
+        # The cores are compiled alike for every interpreter, and mostly alike from one run to the next.
+        env |= {"CMAKE_CXX_COMPILER_LAUNCHER": "ccache", "CCACHE_DIR": str(cache() / "ccache"), "CCACHE_MAXSIZE": "1G"}
     env.update(extra or {})
     return env
 
