@@ -140,15 +140,19 @@ class TestFuture:
 
 
 class TestWhoGetsIt:
-    def test_a_pop_of_the_key_before_a_take_of_the_topic(self, store: ResultStore) -> None:
+    def test_a_pop_of_the_key_or_a_take_of_the_topic(self, store: ResultStore) -> None:
         taking = in_background(lambda: store.take("t"))
         until_parked(store)
         popping = in_background(lambda: store.pop("k", timeout=None))
         until_parked(store, 2)
         store.put("k", 1, topic="t")
-        assert popping() == 1
+        until(lambda: store.stats().takes == 1, "one of them")
         store.put("k", 2, topic="t")
-        assert taking() == ("k", 2)
+        taken = taking()
+        assert isinstance(taken, tuple)
+        assert {popping(), taken[1]} == {1, 2}
+        if store.decision.kind == "shared":  # which hands over, where the other one wakes both
+            assert popping() == 1
 
     def test_readers_besides_the_one_that_consumes(self, store: ResultStore) -> None:
         futures = [store.future("k") for _ in range(3)]

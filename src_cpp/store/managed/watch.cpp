@@ -46,7 +46,8 @@ void Watch::add(std::string key) {
 void Watch::discard(const std::string &key) {
     const std::uint32_t shard = store_.checked_hash(key) % segment_.layout().shards;
     const std::lock_guard lock(mutex_);
-    if (!parts_[shard].keys.erase(key)) return;
+    const auto is_it = [&](const auto &found) { return found.second == key; };
+    if (!parts_[shard].keys.erase(key) && !std::erase_if(held_, is_it)) return;
     waiter_.slot().waits.store(static_cast<std::uint32_t>(--pending_));
 }
 
@@ -70,19 +71,21 @@ Outcome Watch::next(std::vector<std::string> &arrived, const Patience &patience)
     for (bool all = false;;) {
         waiter_.rearm();
         store_.check_open();
-        Found found;
+        // What is older than this is found by the round that begins here, in whatever shard it is.
+        const std::uint64_t younger = segment_.header().sequence.load();
         {
             const std::lock_guard lock(mutex_);
             if (stopped_) return Outcome::Interrupted;
-            for (std::uint32_t i = 0; i < parts_.size(); ++i) look(i, all, found);
-            waiter_.slot().waits.store(static_cast<std::uint32_t>(pending_ -= found.size()));
+            for (std::uint32_t i = 0; i < parts_.size(); ++i) look(i, all, held_);
+            std::sort(held_.begin(), held_.end());
+            const auto end = std::ranges::lower_bound(held_, younger, {}, &Found::value_type::first);
+            for (auto it = held_.begin(); it != end; ++it) arrived.push_back(std::move(it->second));
+            held_.erase(held_.begin(), end);
+            waiter_.slot().waits.store(static_cast<std::uint32_t>(pending_ -= arrived.size()));
             // What no longer has keys is left here, where it costs one look a round, not one for each key.
             if (pending_ == 0) waiter_.slot().mask.store(0);
-        }
-        if (!found.empty()) {
-            std::sort(found.begin(), found.end());
-            for (auto &[sequence, key] : found) arrived.push_back(std::move(key));
-            return Outcome::Done;
+            if (!arrived.empty()) return Outcome::Done;
+            if (!held_.empty()) continue;
         }
         const std::int64_t now = monotonic_ns();
         if (now >= patience.deadline) return Outcome::Absent;

@@ -55,6 +55,7 @@ class Watch {
     Waiter waiter_;
     mutable std::mutex mutex_;
     std::vector<Part> parts_;  ///< one for each shard
+    Found held_;               ///< found, but an older one may have been missed in a shard looked at before
     std::size_t pending_ = 0;
     std::atomic<bool> stopped_{false};
 };
