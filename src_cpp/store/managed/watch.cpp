@@ -79,12 +79,13 @@ Outcome Watch::next(std::vector<std::string> &arrived, const Patience &patience)
             for (std::uint32_t i = 0; i < parts_.size(); ++i) look(i, all, held_);
             std::sort(held_.begin(), held_.end());
             const auto end = std::ranges::lower_bound(held_, younger, {}, &Found::value_type::first);
-            for (auto it = held_.begin(); it != end; ++it) arrived.push_back(std::move(it->second));
+            const auto count = static_cast<std::size_t>(end - held_.begin());
+            for (std::size_t i = 0; i < count; ++i) arrived.push_back(std::move(held_[i].second));
             held_.erase(held_.begin(), end);
-            waiter_.slot().waits.store(static_cast<std::uint32_t>(pending_ -= arrived.size()));
+            waiter_.slot().waits.store(static_cast<std::uint32_t>(pending_ -= count));
             // What no longer has keys is left here, where it costs one look a round, not one for each key.
             if (pending_ == 0) waiter_.slot().mask.store(0);
-            if (!arrived.empty()) return Outcome::Done;
+            if (count) return Outcome::Done;
             if (!held_.empty()) continue;
         }
         const std::int64_t now = monotonic_ns();
