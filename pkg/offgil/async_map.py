@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
-from dataclasses import dataclass, fields
-from operator import attrgetter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from offgil.async_port import Port
 from offgil.errors import Closed, InvalidURL, RequestError
-from offgil.exchange import Exchange, exchange
+from offgil.exchange import Exchange, advance, exchange
 from offgil.map import Outcome
 from offgil.request import Request
 from offgil.response import Response
@@ -23,9 +22,6 @@ __all__ = ["map_requests"]
 
 Item = Request | str
 Cell = list[Outcome]
-
-# In the order in which BaseClient._encode takes them.
-_arguments = attrgetter(*(field.name for field in fields(Request)))
 
 
 async def map_requests(
@@ -98,7 +94,7 @@ class _Group:
         pending = _Pending([], request)
         client = self._client
         try:
-            encoded, follow = client._encode(*_arguments(request))
+            encoded, follow = client._encode_request(request)
             if client._is_plain(client._retry, follow):
                 self._expect(self._port.submit(*encoded, False), pending)
             else:
@@ -127,14 +123,9 @@ class _Group:
     def _advance(self, pending: _Pending, steps: Exchange[Response], outcome: Any) -> None:
         """Go on with an exchange as far as it goes."""
         try:
-            step = steps.throw(outcome) if isinstance(outcome, Exception) else steps.send(outcome)
-            while not isinstance(step, float):
-                try:
-                    self._expect(self._port.submit(*step, False), pending)
-                    return
-                except (RequestError, InvalidURL) as error:
-                    step = steps.throw(error)
-            self._expect(self._port.pause(step, pending.request.cancel), pending)
+            pause = advance(steps, outcome, lambda step: self._expect(self._port.submit(*step, False), pending))
+            if pause is not None:
+                self._expect(self._port.pause(pause, pending.request.cancel), pending)
         except StopIteration as end:
             self._fill(pending, end.value)
 

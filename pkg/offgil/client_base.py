@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from http.cookiejar import CookieJar
+from operator import attrgetter
 from typing import Any, Self, TypeVar
 
 from offgil import __version__, _core
@@ -17,6 +19,7 @@ from offgil.request import (
     Encoded,
     HeaderTypes,
     ParamTypes,
+    Request,
     Unset,
     encode_headers,
     encode_params,
@@ -33,6 +36,10 @@ __all__ = ["BaseClient"]
 
 #: More than any API answers in one piece, and less than what ends a process when a hostile server sends it.
 MAX_RESPONSE_BYTES = 1 << 30
+
+
+# In the order in which BaseClient._encode takes them.
+_arguments = attrgetter(*(field.name for field in fields(Request)))
 
 
 class BaseClient:
@@ -175,6 +182,9 @@ class BaseClient:
             fields.append(basic_header(userinfo))
         follow = self._follow_redirects if follow_redirects is None else follow_redirects
         return Encoded(method, url, fields or None, body, (*phases, total), cancel), follow
+
+    def _encode_request(self, request: Request) -> tuple[Encoded, bool]:
+        return self._encode(*_arguments(request))
 
     def _is_plain(self, retry: Retry | None, follow: bool) -> bool:
         """Whether a call is one request to the core and nothing else."""

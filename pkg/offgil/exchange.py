@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, TypeVar
 
 from offgil.content import replayable
@@ -24,7 +24,7 @@ from offgil.retry import Retry
 if TYPE_CHECKING:
     from offgil.client_base import BaseClient
 
-__all__ = ["Exchange", "exchange"]
+__all__ = ["Exchange", "advance", "exchange"]
 
 R = TypeVar("R", bound=Head)
 
@@ -65,6 +65,32 @@ def exchange(client: BaseClient, request: Encoded, *, retry: Retry | None, follo
             )
         history.append(response)
         request = following
+
+
+def advance(steps: Exchange[R], outcome: R | Exception | None, submit: Callable[[Encoded], object]) -> float | None:
+    """Tell an exchange what became of its last step and go on: for those who drive many at once.
+
+    Args:
+        steps: the exchange.
+        outcome: the answer, the exception, or ``None`` at the start and after a pause.
+        submit: sends a request, or raises what is wrong with it.
+
+    Returns:
+        Seconds to pause; ``None`` if a request was submitted.
+
+    Raises:
+        StopIteration: the exchange is over; its value is the answer.
+        RequestError, InvalidURL: it failed.
+    """
+    step = steps.throw(outcome) if isinstance(outcome, Exception) else steps.send(outcome)
+    while not isinstance(step, float):
+        try:
+            submit(step)
+        except (RequestError, InvalidURL) as error:
+            step = steps.throw(error)
+        else:
+            return None
+    return step
 
 
 def _answer(

@@ -12,7 +12,7 @@ from typing import Any, Self, cast
 from offgil import _core
 from offgil.client_base import BaseClient
 from offgil.errors import InvalidURL, RequestError
-from offgil.exchange import Exchange, exchange
+from offgil.exchange import Exchange, advance, exchange
 from offgil.request import Request
 from offgil.response import Response
 
@@ -86,7 +86,7 @@ class Batch:
         self._paused: dict[int, float] = {}  # when to go on, monotonic
         # What the core has handed over and wait() has not: a hook that raises in between loses nothing.
         self._arrived: deque[tuple[int, Any]] = deque()
-        self._completed: list[tuple[Any, Response | RequestError]] = []
+        self._completed: list[tuple[Any, Outcome]] = []
         self._next_id = 0
 
     @property
@@ -101,19 +101,7 @@ class Batch:
             LocalProtocolError, InvalidURL, UnsupportedProtocol: the request cannot be sent; the batch is as before.
             TypeError: its ``content`` is an iterable, which would hold up the others.
         """
-        encoded, follow = self._client._encode(
-            request.method,
-            request.url,
-            request.params,
-            request.headers,
-            request.json,
-            request.content,
-            request.timeout,
-            request.deadline,
-            request.cancel,
-            request.follow_redirects,
-            request.auth,
-        )
+        encoded, follow = self._client._encode_request(request)
         retry = self._client._retry
         pending = _Pending(tag, request)
         if self._client._is_plain(retry, follow):
@@ -121,11 +109,11 @@ class Batch:
         else:
             pending.steps = exchange(self._client, encoded, retry=retry, follow=follow)
             if (outcome := self._advance(self._next_id, pending.steps, None)) is not None:
-                raise cast(RequestError, outcome)
+                raise cast(RequestError | InvalidURL, outcome)
         self._pending[self._next_id] = pending
         self._next_id += 1
 
-    def wait(self, timeout: float | None = None) -> list[tuple[Any, Response | RequestError]]:
+    def wait(self, timeout: float | None = None) -> list[tuple[Any, Outcome]]:
         """Drive everything in flight until something completes; return ``(tag, outcome)`` for all that did.
 
         Args:
@@ -168,7 +156,7 @@ class Batch:
         tokens = ((number, self._pending[number].request.cancel) for number in self._paused)
         return [number for number, token in tokens if self._paused[number] <= now or (token and token.cancelled)]
 
-    def _handle(self, number: int, outcome: Response | RequestError | None) -> None:
+    def _handle(self, number: int, outcome: Outcome | None) -> None:
         """Take what became of a request, or with ``None`` go on after its pause."""
         pending = self._pending[number]
         if pending.steps is not None:
@@ -180,28 +168,21 @@ class Batch:
         if outcome is None:
             return
         del self._pending[number]
-        if isinstance(outcome, RequestError):
+        if isinstance(outcome, Exception):
             outcome.request = pending.request
         else:
             outcome._request = pending.request
         self._completed.append((pending.tag, outcome))
 
-    def _advance(
-        self, number: int, steps: Exchange[Response], outcome: Response | RequestError | None
-    ) -> Response | RequestError | None:
+    def _advance(self, number: int, steps: Exchange[Response], outcome: Outcome | None) -> Outcome | None:
         """Go on with an exchange as far as it goes; return how it ended, if it did."""
         try:
-            step = steps.throw(outcome) if isinstance(outcome, RequestError) else steps.send(outcome)
-            while not isinstance(step, float):
-                try:
-                    self._core.add(*step, number)
-                    return None
-                except (RequestError, InvalidURL) as error:
-                    step = steps.throw(error)
-            self._paused[number] = time.monotonic() + step
+            pause = advance(steps, outcome, lambda step: self._core.add(*step, number))
+            if pause is not None:
+                self._paused[number] = time.monotonic() + pause
         except StopIteration as end:
             return cast(Response, end.value)
-        except RequestError as error:
+        except (RequestError, InvalidURL) as error:
             # Its traceback would keep these frames, and so the batch, alive for as long as the error.
             return error.with_traceback(None)
         return None

@@ -166,3 +166,14 @@ def test_a_batch_belongs_to_one_thread_at_a_time(serve):
     client.close()
     thread.join()
     assert len(outcomes) == 1
+
+
+@pytest.mark.parametrize(
+    "policy", [{}, {"follow_redirects": True}, {"retry": offgil.Retry()}, {"hooks": [offgil.Hook()]}]
+)
+@pytest.mark.parametrize("url", ["http://[::1/", "http://127.0.0.1:99999/"])
+def test_what_only_libcurl_knows_to_be_no_url_is_an_outcome(policy, url):
+    with offgil.Client(**policy) as client:
+        [outcome] = client.map([url])
+        assert isinstance(outcome, offgil.InvalidURL)
+        assert outcome.request.url == url

@@ -30,7 +30,7 @@ from offgil.batch.source import Job, Rejected, RequestFile, strict_json
 from offgil.batch.summary import Counts, Histogram, Summary
 from offgil.client import Batch, Client
 from offgil.errors import BatchError, InvalidURL, RequestError
-from offgil.response import Response
+from offgil.map import Outcome
 from offgil.retry import Retry
 
 __all__ = ["BatchRun"]
@@ -245,13 +245,13 @@ class BatchRun:
         self._result(line, "null", _error(line.code, line.message, line.line), ok=False)
         return None
 
-    def _complete(self, job: Job, outcome: Response | RequestError) -> None:
+    def _complete(self, job: Job, outcome: Outcome) -> None:
         """Write the result of one transfer, or put the request back for another attempt."""
         pause = self._retry.pause_after(job.attempts, outcome)
         if pause is not None:
             self._try_again(job, pause)
             return
-        if isinstance(outcome, RequestError):
+        if isinstance(outcome, Exception):
             attempt = f" (attempt {job.attempts})" if job.attempts > 1 else ""
             error = _error(_code(type(outcome).__name__), f"{outcome}{attempt}")
             self._result(job, "null", error, ok=False)
