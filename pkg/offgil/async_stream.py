@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 from offgil import _core
 from offgil.async_port import Port
 from offgil.errors import RequestError, StreamConsumed
-from offgil.headers import Headers
 from offgil.lines import LineDecoder
 from offgil.response import charset_of, status_error
 from offgil.sse import EventParser, ServerSentEvent
-from offgil.stream import Parser
+from offgil.stream import Parser, StreamHead
 
 if TYPE_CHECKING:
     from offgil.async_client import AsyncClient
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncStreamResponse"]
 
 
-class AsyncStreamResponse(_core.AsyncStream):
+class AsyncStreamResponse(_core.AsyncStream, StreamHead):
     """An answer whose head is there and whose body is still to be read; made by :meth:`AsyncClient.stream`.
 
     The body arrives by itself, some 256 KiB ahead of the reader at most; then the server has to wait.  Leaving the
@@ -35,32 +34,13 @@ class AsyncStreamResponse(_core.AsyncStream):
 
     _client: AsyncClient  # which would end its engine if nobody held it
     _port: Port
-    _headers: Headers | None = None
     _iterated = False
     _reading = False
     _rest: bytes | None = None
-    _history: tuple[AsyncStreamResponse, ...] = ()
-
-    @property
-    def history(self) -> tuple[AsyncStreamResponse, ...]:
-        """The answers that redirected to this one, oldest first; they are closed."""
-        return self._history
 
     def _attach(self, client: AsyncClient, port: Port) -> None:
         self._client = client
         self._port = port
-
-    @property
-    def headers(self) -> Headers:
-        """The header fields: a case-insensitive mapping that keeps repeated ones."""
-        if self._headers is None:
-            self._headers = Headers(self.raw_headers)
-        return self._headers
-
-    @property
-    def is_success(self) -> bool:
-        """Whether the status is 2xx."""
-        return 200 <= self.status_code <= 299
 
     async def raise_for_status(self) -> Self:
         """Return this response if its status is below 400; read its body to the end if not.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 
 from offgil import _core
 from offgil.errors import RequestError, StreamConsumed
@@ -20,25 +20,22 @@ __all__ = ["StreamResponse"]
 # must not crash, is not safe in CPython 3.13 without the GIL.
 
 
-class StreamResponse(_core.Stream):
-    """An answer whose head is there and whose body is still to be read; made by :meth:`Client.stream`.
-
-    The body arrives while it is iterated over, on the calling thread and with the interpreter released.  Who does not
-    ask for more receives no more: the server has to wait.  Leaving the ``with`` block early ends the connection, and a
-    body that was read to its end leaves it for the next request.
-
-    Attributes inherited from the native core: ``status_code``, ``reason_phrase``, ``http_version`` and ``url``.
-
-    Thread-safety: compatible; a second thread that calls in at the same time gets a :class:`RuntimeError`.
-    """
+class StreamHead:
+    """What a stream knows before its body; the native core has the rest of it."""
 
     _headers: Headers | None = None
-    _iterated = False
-    _rest: bytes | None = None
-    _history: tuple[StreamResponse, ...] = ()
+    _history: tuple[Self, ...] = ()
+
+    if TYPE_CHECKING:
+
+        @property
+        def status_code(self) -> int: ...
+
+        @property
+        def raw_headers(self) -> list[tuple[bytes, bytes]]: ...
 
     @property
-    def history(self) -> tuple[StreamResponse, ...]:
+    def history(self) -> tuple[Self, ...]:
         """The answers that redirected to this one, oldest first; they are closed."""
         return self._history
 
@@ -53,6 +50,22 @@ class StreamResponse(_core.Stream):
     def is_success(self) -> bool:
         """Whether the status is 2xx."""
         return 200 <= self.status_code <= 299
+
+
+class StreamResponse(_core.Stream, StreamHead):
+    """An answer whose head is there and whose body is still to be read; made by :meth:`Client.stream`.
+
+    The body arrives while it is iterated over, on the calling thread and with the interpreter released.  Who does not
+    ask for more receives no more: the server has to wait.  Leaving the ``with`` block early ends the connection, and a
+    body that was read to its end leaves it for the next request.
+
+    Attributes inherited from the native core: ``status_code``, ``reason_phrase``, ``http_version`` and ``url``.
+
+    Thread-safety: compatible; a second thread that calls in at the same time gets a :class:`RuntimeError`.
+    """
+
+    _iterated = False
+    _rest: bytes | None = None
 
     def raise_for_status(self) -> Self:
         """Return this response if its status is below 400; read its body to the end if not.
