@@ -26,3 +26,11 @@ def versions(python: str, packages: tuple[str, ...]) -> str:
         "    except m.PackageNotFoundError: pass\n"
     )
     return subprocess.run([python, "-c", code, *packages], check=True, capture_output=True, text=True).stdout
+
+
+def figures(command: list[str]) -> tuple[float, ...] | None:
+    """Run one measurement; the numbers that it printed, or ``None`` where its peer is not installed."""
+    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=600).stdout
+    if printed.strip() == "not installed":
+        return None
+    return tuple(map(float, printed.split()))

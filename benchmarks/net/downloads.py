@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -20,7 +19,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from nginx import nginx  # noqa: E402
-from pythons import add_option, versions  # noqa: E402
+from pythons import add_option, figures, versions  # noqa: E402
 
 PEERS = ("offgil", "pyreqwest", "httpx")
 
@@ -39,9 +38,8 @@ def main() -> None:
                 for peer in PEERS:
                     command = [python, str(HERE / "download_loop.py"), peer, f"{server.http}/1GiB"]
                     command += [f"{server.http}/1MiB", f"{folder}/target"]
-                    printed = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600).stdout
-                    if printed.strip() != "not installed":
-                        rows.setdefault((python, peer), []).append(tuple(map(float, printed.split())))
+                    if (found := figures(command)) is not None:
+                        rows.setdefault((python, peer), []).append(found)
 
     print(f"{options.rounds} rounds\n")
     for python in options.python:

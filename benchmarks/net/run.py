@@ -27,6 +27,7 @@ sys.path.insert(0, str(HERE.parent))
 
 from nginx import Nginx, nginx  # noqa: E402
 from pythons import add_option, versions  # noqa: E402
+from pythons import figures as measured  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -73,21 +74,13 @@ ONE_CORE = ("taskset", "-c", "0")
 # httpx is slow enough to need fewer requests for a stable figure.
 SLOW = {"httpx": 5, "httpx2": 5}
 
-Figures = list[tuple[float, float]]
+Figures = list[tuple[float, ...]]
 
 
 def compile_floor(folder: str) -> str:
     floor = f"{folder}/floor"
     subprocess.run(["cc", "-O2", "-o", floor, str(HERE / "floor.c"), "-lcurl"], check=True)
     return floor
-
-
-def measure(command: list[str]) -> tuple[float, float] | None:
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=600)
-    if done.stdout.strip() == "not installed":
-        return None
-    cpu, wall = done.stdout.split()
-    return float(cpu), float(wall)
 
 
 def main() -> None:
@@ -107,7 +100,7 @@ def main() -> None:
                 print(f"round {number + 1} of {options.rounds}: {scenario.name}", file=sys.stderr)
                 prefix, its_server = (ONE_CORE, server_on_one_core) if scenario.one_core else ((), server)
                 if scenario.floor:
-                    found = measure([*prefix, floor, its_server.http + "/", str(scenario.count)])
+                    found = measured([*prefix, floor, its_server.http + "/", str(scenario.count)])
                     assert found is not None
                     floors[scenario].append(found)
                 for python in options.python:
@@ -115,7 +108,7 @@ def main() -> None:
                         command = scenario.command(its_server)
                         command[2] = str(scenario.count // SLOW.get(peer, 1))
                         loop = [python, str(HERE / "client_loop.py"), peer, *command]
-                        if (found := measure([*prefix, *loop])) is not None:
+                        if (found := measured([*prefix, *loop])) is not None:
                             figures.setdefault((python, scenario, peer), []).append(found)
 
     print(f"{platform.machine()}, Linux {platform.release()}; medians of {options.rounds} rounds\n")
@@ -139,7 +132,7 @@ def main() -> None:
 
 
 def medians(rows: Figures) -> tuple[float, float]:
-    return statistics.median(cpu for cpu, _ in rows), statistics.median(wall for _, wall in rows)
+    return statistics.median(cpu for cpu, *_ in rows), statistics.median(wall for _, wall, *_ in rows)
 
 
 if __name__ == "__main__":

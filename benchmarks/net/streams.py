@@ -18,7 +18,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from pythons import add_option, versions  # noqa: E402
+from pythons import add_option, figures, versions  # noqa: E402
 
 PEERS = ("offgil", "httpx", "baml")
 STREAMS, EVENTS, INTERVAL = 8, 100, 0.01
@@ -41,9 +41,8 @@ def main() -> None:
             for python in options.python:
                 for peer in PEERS:
                     command = [python, str(HERE / "stream_loop.py"), peer, url, str(STREAMS)]
-                    printed = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
-                    if printed.strip() != "not installed":
-                        rows.setdefault((python, peer), []).append(tuple(map(float, printed.split())))
+                    if (found := figures(command)) is not None:
+                        rows.setdefault((python, peer), []).append(found)
     finally:
         server.terminate()
         server.wait()
