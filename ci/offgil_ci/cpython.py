@@ -29,8 +29,10 @@ from offgil_ci.process import StepFailed, run
 
 FLAGS = ("--disable-test-modules", "--with-ensurepip=install")
 FREE_THREADED = "--disable-gil"
+# Of the standard library's test package only what our own tests run; the whole would double the build.
+TEST_PARTS = ("__init__.py", "mapping_tests.py", "support", "test_concurrent_futures")
 STEP_TIMEOUT = 2400
-_KEY = hashlib.sha256(" ".join(FLAGS).encode()).hexdigest()[:8]
+_KEY = hashlib.sha256(" ".join(FLAGS + TEST_PARTS).encode()).hexdigest()[:8]
 
 
 def folder() -> Path:
@@ -112,7 +114,19 @@ def _make(tarball: Path, name: str, home: Path, free_threaded: bool) -> None:
     run(["make", f"-j{os.cpu_count() or 1}"], log=log, timeout=STEP_TIMEOUT, cwd=source)
     staging = work / "staging"
     run(["make", "install", f"DESTDIR={staging}"], log=log, timeout=STEP_TIMEOUT, cwd=source)
+    _install_tests(source, staging / home.relative_to("/"))
     shutil.rmtree(home, ignore_errors=True)
     (staging / home.relative_to("/")).rename(home)
     shutil.rmtree(work)
     print(f"built {home} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+
+
+def _install_tests(source: Path, prefix: Path) -> None:
+    (library,) = (prefix / "lib").glob("python3.*")
+    (library / "test").mkdir(exist_ok=True)
+    for part in TEST_PARTS:
+        origin, target = source / "Lib" / "test" / part, library / "test" / part
+        if origin.is_dir():
+            shutil.copytree(origin, target, dirs_exist_ok=True)
+        else:
+            shutil.copy(origin, target)

@@ -7,6 +7,7 @@ executors; ``Adapted`` translates those.
 from __future__ import annotations
 
 import sys
+import threading
 import unittest
 from functools import partial
 from typing import Any
@@ -34,10 +35,16 @@ class Adapted(Executor):
 class Threads(ExecutorMixin):
     executor_type = staticmethod(partial(Adapted, workers="threads"))
 
+    def create_event(self) -> threading.Event:
+        return threading.Event()
+
 
 class Processes(ExecutorMixin):
     executor_type = staticmethod(partial(Adapted, workers="processes"))
     ctx = "forkserver"
+
+    def create_event(self) -> threading.Event:
+        return self.manager.Event()
 
 
 SUITES = {
