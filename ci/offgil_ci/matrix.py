@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from offgil_ci import interpreters, lint, packages, stubs, suites
 from offgil_ci.interpreters import Column
@@ -97,21 +98,27 @@ def run_everything(matrix: Matrix, only: list[str], *, quick: bool) -> None:
         columns = _one_of_each(columns)
         if not any(column.name.endswith("t") for column in columns):
             matrix.leave_out("free-threaded", "all", "none is at hand; ci/interpreters makes one")
-    beside = Matrix()  # what needs no interpreter's wheel; Python's tests wait for most of their time
-    with ThreadPoolExecutor(1) as second:
-        natives = second.submit(_run_natives, beside, wanted, quick=quick and not only)
-        for column in columns:
-            matrix.interpreter(column, quick=quick)
-        natives.result()
+    # Two at a time: Python's tests wait for most of their time.  The natives come first, since they compile the most.
+    parts: list[Callable[[Matrix], None]] = [lambda part: _run_natives(part, wanted, quick=quick and not only)]
+    parts += [partial(Matrix.interpreter, column=column, quick=quick) for column in columns]
+    with ThreadPoolExecutor(2) as pool:
+        for part in pool.map(_own_matrix, parts):
+            matrix.results += part.results
     if columns:
         matrix.parity()
-    matrix.results += beside.results
     if quick and not only:
         return
     if wanted(LINT):
         matrix.attempt("any", LINT, lambda: lint.check(interpreters.reference()))
     if wanted(STUBS):
         matrix.attempt("any", STUBS, lambda: stubs.check(interpreters.reference()))
+
+
+def _own_matrix(part: Callable[[Matrix], None]) -> Matrix:
+    """What `part` adds to a matrix of its own, since parts run beside each other."""
+    matrix = Matrix()
+    part(matrix)
+    return matrix
 
 
 def _run_natives(matrix: Matrix, wanted: Callable[[str], bool], *, quick: bool) -> None:

@@ -125,7 +125,7 @@ def test_a_view_may_be_dropped_by_the_collector(store: ManagedDictStore) -> None
     class Node:
         pass
 
-    for _ in range(100):
+    for _ in range(20):
         store["k"] = bytes(MIB)
         node = Node()
         node.itself, node.view = node, store.view("k")  # type: ignore[attr-defined]
