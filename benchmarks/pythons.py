@@ -28,9 +28,9 @@ def versions(python: str, packages: tuple[str, ...]) -> str:
     return subprocess.run([python, "-c", code, *packages], check=True, capture_output=True, text=True).stdout
 
 
-def figures(command: list[str]) -> tuple[float, ...] | None:
+def figures(command: list[str], timeout: float = 600) -> tuple[float, ...] | None:
     """Run one measurement; the numbers that it printed, or ``None`` where its peer is not installed."""
-    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=600).stdout
+    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=timeout).stdout
     if printed.strip() == "not installed":
         return None
     return tuple(map(float, printed.split()))

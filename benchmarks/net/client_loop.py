@@ -6,7 +6,9 @@ The CPU is the whole process's, all threads; importing, connecting and a warm-up
 from __future__ import annotations
 
 import argparse
+import os
 import resource
+import sys
 import threading
 import time
 
@@ -16,6 +18,12 @@ from clients import MAKERS, Target, Work
 def cpu_seconds() -> float:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
+
+
+def give_up(what: threading.ExceptHookArgs) -> None:
+    """A client that fails in one thread has no figures, and the other threads may wait for ever."""
+    sys.excepthook(what.exc_type, what.exc_value or what.exc_type(), what.exc_traceback)
+    os._exit(1)
 
 
 def main() -> None:
@@ -39,7 +47,8 @@ def main() -> None:
         return
     works = [make() for _ in range(options.threads)]
     share = options.count // options.threads
-    barrier = threading.Barrier(options.threads + 1, timeout=300)
+    barrier = threading.Barrier(options.threads + 1)
+    threading.excepthook = give_up
 
     def body(work: Work) -> None:
         work(min(share, max(50, options.tasks if options.kind != "get" else 0)))
