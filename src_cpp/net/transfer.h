@@ -135,7 +135,8 @@ class Transfer {
     void make_handle();
     void renew_handle();
     void set_method();
-    bool sends_body() const { return request_->has_body || request_->upload; }
+    /// Whether libcurl is to send it as a POST, under whatever name.
+    bool posts() const;
     void set_headers();
     void describe_response(Nanos now);
     Error classify(CURLcode code) const;
@@ -156,7 +157,7 @@ class Transfer {
     std::unique_ptr<CURL, EasyCleanup> easy_;
     std::unique_ptr<curl_slist, SlistFree> headers_;
     std::unique_ptr<curl_slist, SlistFree>
-        bare_headers_;  ///< of a request without own headers and body; built once
+        bare_headers_;  ///< of a request without own headers that is no POST; built once
 
     const Request *request_ = nullptr;
     Response response_;
