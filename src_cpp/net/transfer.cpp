@@ -321,23 +321,27 @@ Response Transfer::take_head(Nanos now) {
 
 Result Transfer::finish(CURLcode code, Nanos now) {
     if (code != CURLE_OK) return classify(code);
-    long version = 0;
-    curl_easy_getinfo(easy(), CURLINFO_HTTP_VERSION, &version);
-    // For on_request_ready: libcurl would take bytes that come unasked on a kept connection for the next
-    // request's answer.  (HTTP/2 frames may come at any time, and name their request.)
-    if (version < CURL_HTTP_VERSION_2_0) {
-        long port = 0;
-        curl_socket_t socket = CURL_SOCKET_BAD;
-        if (config_.route.unix_socket.empty()) curl_easy_getinfo(easy(), CURLINFO_LOCAL_PORT, &port);
-        curl_easy_getinfo(easy(), CURLINFO_ACTIVESOCKET, &socket);  // bad if it was not kept
-        sockets_.keep(static_cast<int>(port), socket);
-    }
+    remember_connection();
     // libcurl is content with a head that just stops.
     if (!head_taken_ && !response_.headers.complete())
         return error(ErrorKind::remote_protocol, "the server closed the connection within the header");
     describe_response(now);
     if (sink_ && successful(response_.status) && !sink_->finish()) return file_error();
     return std::move(response_);
+}
+
+void Transfer::remember_connection() {
+    long opened = 0, version = 0;
+    curl_easy_getinfo(easy(), CURLINFO_NUM_CONNECTS, &opened);
+    curl_easy_getinfo(easy(), CURLINFO_HTTP_VERSION, &version);
+    // HTTP/2 frames may come at any time, and name their request.
+    if (opened == 0 || version >= CURL_HTTP_VERSION_2_0) return;
+    long port = 0;
+    curl_socket_t socket = CURL_SOCKET_BAD;
+    if (config_.route.unix_socket.empty()) curl_easy_getinfo(easy(), CURLINFO_LOCAL_PORT, &port);
+    // Bad if it was not kept.  To find it, libcurl walks through all connections of the multi handle.
+    curl_easy_getinfo(easy(), CURLINFO_ACTIVESOCKET, &socket);
+    sockets_.keep(static_cast<int>(port), socket);
 }
 
 void Transfer::describe_response(Nanos now) {

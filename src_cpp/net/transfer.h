@@ -138,6 +138,9 @@ class Transfer {
     /// Whether libcurl is to send it as a POST, under whatever name.
     bool posts() const;
     void set_headers();
+    /// For on_request_ready(): libcurl would take bytes that come unasked on a kept connection for the next
+    /// request's answer.
+    void remember_connection();
     void describe_response(Nanos now);
     Error classify(CURLcode code) const;
     Error file_error() const;
