@@ -45,12 +45,21 @@ class Scenario:
     one_core: bool = False  # client and server share a core
     floor: bool = False  # compared with the C loop
 
+    def url(self, server: Nginx) -> str:
+        return str(getattr(server, self.server)) + self.path
+
     def command(self, server: Nginx) -> list[str]:
         """The words after the client's name."""
-        words = [self.kind, getattr(server, self.server) + self.path, str(self.count)]
+        words = [self.kind, self.url(server), str(self.count)]
         words += ["--threads", str(self.threads), "--tasks", str(self.tasks), "--size", str(self.size)]
         if self.server != "http":
             words += ["--ca", server.ca]
+        return [*words, "--http2"] if self.server == "http2" else words
+
+    def floor_command(self, server: Nginx) -> list[str]:
+        words = [self.url(server), str(self.count), str(self.threads)]
+        if self.server != "http":
+            words.append(server.ca)
         return [*words, "--http2"] if self.server == "http2" else words
 
 
@@ -62,13 +71,13 @@ SECURE = ("offgil", "pyreqwest", "httpx")
 SCENARIOS = (
     Scenario("1 thread", "get", SYNC, 5_000, floor=True),
     Scenario("1 thread, one core", "get", SYNC, 16_000, one_core=True, floor=True),
-    Scenario("16 threads", "get", THREADED, 16_000, threads=16),
+    Scenario("16 threads", "get", THREADED, 16_000, threads=16, floor=True),
     Scenario("asyncio, 64 in flight", "asyncio", (*ASYNC, "httpx"), 10_000),
     Scenario("asyncio, 1,000 in flight", "asyncio", ASYNC, 10_000, tasks=1000),
     Scenario("map, 64 in flight", "map", ("offgil", "offgil, async"), 5_000),
-    Scenario("1 MiB", "get", ("offgil, memoryview", *SYNC), 800, path="/1MiB", size=1 << 20),
-    Scenario("TLS 1.3, 16 threads", "get", SECURE, 8_000, threads=16, server="https"),
-    Scenario("HTTP/2, 16 threads", "get", SECURE, 8_000, threads=16, server="http2"),
+    Scenario("1 MiB", "get", ("offgil, memoryview", *SYNC), 800, path="/1MiB", size=1 << 20, floor=True),
+    Scenario("TLS 1.3, 16 threads", "get", SECURE, 8_000, threads=16, server="https", floor=True),
+    Scenario("HTTP/2, 16 threads", "get", SECURE, 8_000, threads=16, server="http2", floor=True),
 )
 ONE_CORE = ("taskset", "-c", "0")
 
@@ -80,7 +89,7 @@ Figures = list[tuple[float, ...]]
 
 def compile_floor(folder: str) -> str:
     floor = f"{folder}/floor"
-    subprocess.run(["cc", "-O2", "-o", floor, str(HERE / "floor.c"), "-lcurl"], check=True)
+    subprocess.run(["cc", "-O2", "-o", floor, str(HERE / "floor.c"), "-lcurl", "-pthread"], check=True)
     return floor
 
 
@@ -131,7 +140,7 @@ def main() -> None:
                 print(f"round {number + 1} of {options.rounds}: {scenario.name}", file=sys.stderr)
                 prefix, its_server = (ONE_CORE, server_on_one_core) if scenario.one_core else ((), server)
                 if scenario.floor:
-                    found = measured([*prefix, floor, its_server.http + "/", str(scenario.count)])
+                    found = measured([*prefix, floor, *scenario.floor_command(its_server)])
                     assert found is not None
                     floors[scenario].append(found)
                 for column in columns:

@@ -168,12 +168,12 @@ class BaseClient:
         fields = encode_headers(headers)
         body = encode_body(json, content, fields)
         pairs = self._params if params is None else self._params + encode_params(params)
-        *phases, total = self._default_limits
+        limits = self._default_limits
+        if not isinstance(timeout, Unset):
+            limits = (*limits_of(timeout), limits[4])
         if not isinstance(deadline, Unset):
             check_seconds("deadline", deadline)
-            total = deadline
-        if not isinstance(timeout, Unset):
-            phases[:] = limits_of(timeout)
+            limits = (*limits[:4], deadline)
         url, userinfo = split_userinfo(encode_url(url, self._base_url, pairs))
         if auth is not None:
             fields = [field for field in fields if field[0].lower() != "authorization"]
@@ -181,7 +181,7 @@ class BaseClient:
         elif userinfo is not None and not any(name.lower() == "authorization" for name, _ in fields):
             fields.append(basic_header(userinfo))
         follow = self._follow_redirects if follow_redirects is None else follow_redirects
-        return Encoded(method, url, fields or None, body, (*phases, total), cancel), follow
+        return Encoded(method, url, fields or None, body, limits, cancel), follow
 
     def _encode_request(self, request: Request) -> tuple[Encoded, bool]:
         return self._encode(*_arguments(request))
