@@ -221,7 +221,7 @@ void Transfer::set_headers() {
     if (posts())
         for (const char *name : {"Expect", "Content-Type"})
             if (absent(name)) append(std::string(name) + ":");
-    // libcurl would do this by itself, too, but formats it twice, which costs 0.5 us.
+    // libcurl would do this by itself, too, but formats it once more, byte by byte: 4,500 instructions.
     if (absent("Accept-Encoding")) append("Accept-Encoding: " + codings());
 
     set(easy(), CURLOPT_HTTPHEADER, list.get());
