@@ -1,6 +1,6 @@
 """The server of test_litserve.py: ``python litserve_app.py PORT SERVERS process|thread``.
 
-Its three APIs do what the request says.
+What its APIs do, the request says.
 """
 
 import os
@@ -51,14 +51,23 @@ class Streamed(Plain):
         yield from output
 
 
+class Chat(ls.LitAPI):
+    def setup(self, device):
+        pass
+
+    def predict(self, x):
+        yield from ("one ", "two ", "three")
+
+
 def main():
     port, servers, kind = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     apis = [
         Plain(api_path="/plain"),
         Plain(api_path="/batched", max_batch_size=4, batch_timeout=0.2),
         Streamed(api_path="/streamed", stream=True),
+        Chat(spec=ls.OpenAISpec()),
     ]
-    workers = {"/plain": 2, "/batched": 1, "/streamed": 1}
+    workers = [2, 1, 1, 1]
     if kind == "thread":
         apis, workers = apis[:1], 1
     server = ls.LitServer(apis, accelerator="cpu", workers_per_device=workers, restart_workers=True, timeout=60)

@@ -50,5 +50,5 @@ def take_and_die(requests, said):
     else:
         assert requests.qsize() == 1
         requests._transport.claim(0, "")
-        requests._store.take()
+        requests.store.take()
     os.kill(os.getpid(), signal.SIGKILL)

@@ -2,15 +2,10 @@
 
 LitServe carries both through queues of a ``multiprocessing.Manager``: each message takes several round trips to a third
 process, those of requests on the event loop.  Here they are put into managed-dict stores.  Each API server has a
-mailbox (``store/mailboxes.py``) with messages under the uid of their request:
-
-=========  ===================================================================
-``bytes``  a response or a part of one, pickled
-``int``    the pid of the worker that took the request; with no uid, of one that begins
-=========  ===================================================================
-
-So each API server knows which process has which of its requests.  It watches these processes, and answers itself for
-one that dies and for what is open when the server shuts down.
+mailbox (``store/mailboxes.py``).  In it come, under the uid of a request, ``bytes``: a response or a part of one,
+pickled; or an ``int``: the pid of the worker that took it (with no uid: of one that begins).  So each API server knows
+which process has which of its requests; it watches these processes, and answers itself for one that dies and for what
+is open when the server shuts down.
 """
 
 from __future__ import annotations
@@ -40,23 +35,18 @@ __all__ = ["RequestQueue", "StoreTransport", "install"]
 
 _logger = logging.getLogger(__name__)
 
-#: Seconds within which a worker that took a request says so, if it lives.
-_CLAIM = 1.0
-#: Seconds that a worker sleeps which asks again and again for requests and finds none.
-_IDLE = 0.05
+_CLAIM = 1.0  # seconds within which a worker that took a request says so, if it lives
+_IDLE = 0.05  # seconds that a worker sleeps which asks again and again for requests and finds none
 
-_Message = tuple[str, tuple[Any, str, LoopResponseType, int | None]]
+#: The uid is a ``str``, or of LitServe's OpenAI spec a ``UUID``.
+_Message = tuple[Any, tuple[Any, str, LoopResponseType, int | None]]
 
 
 def install(server: LitServer, *, max_bytes: int = 1 << 30, ttl: float = 300.0) -> None:
     """Have ``server`` carry requests and results through shared memory; to be called before ``server.run()``.
 
-    LitServe has no hook for this. ``_init_manager``, the method in which it makes its queues, is replaced on this one
-    object by one that then replaces the queues. Nothing else is touched.
-
-    Beside being faster this repairs: with API servers that are threads, an answer wakes the right one; requests of a
-    worker that dies end at once with status 500; a response that cannot be pickled, or is larger than the store,
-    fails its own request; what is open at shutdown ends with 503 instead of holding it up.
+    LitServe has no hook for this: ``_init_manager``, the method in which it makes its queues, is replaced on this one
+    object by one that then replaces the queues.  Nothing else is touched.  docs/adapters.md says what gets different.
 
     Args:
         max_bytes: room for results, and as much for the requests of each API; used only as they fill it.  A worker
@@ -81,11 +71,7 @@ def install(server: LitServer, *, max_bytes: int = 1 << 30, ttl: float = 300.0) 
 class StoreTransport(MessageTransport):
     """Results on their way from workers to API servers, the *consumers* 0, 1, ….
 
-    Goes to other processes by ``fork`` and as an argument of a :class:`multiprocessing.Process`.  Each consumer is
-    received by one event loop.
-
-    Args:
-        mailboxes: one for each consumer.
+    Goes to other processes as its ``mailboxes`` do, one for each consumer.  One event loop receives for a consumer.
 
     Thread-safety: safe on shared objects.
     """
@@ -102,19 +88,19 @@ class StoreTransport(MessageTransport):
         uid, (data, status, kind, worker_id) = item
         try:
             # The enum by its value: half the time of the whole pickle otherwise.
-            self._send(consumer_id, uid, pickle.dumps((data, status, kind.value, worker_id), protocol=5))
+            self._send(consumer_id, uid, pickle.dumps((uid, data, status, kind.value, worker_id), protocol=5))
         except Exception as exc:  # pickling runs the value's own code
             _logger.exception("request %s: the response cannot be sent", uid)
             error = HTTPException(500, f"the response cannot be sent: {exc}")
-            self._send(consumer_id, uid, pickle.dumps((error, LitAPIStatus.ERROR, kind.value, worker_id)))
+            self._send(consumer_id, uid, pickle.dumps((uid, error, LitAPIStatus.ERROR, kind.value, worker_id)))
 
     def claim(self, consumer_id: int, uid: str) -> None:
-        """Say that this process has request ``uid`` from now on; with ``""``, that it will ask for requests."""
+        """Say that this process has request ``uid`` from now on; with ``""``, that it will ask for some."""
         self._send(consumer_id, uid, os.getpid())
 
-    def _send(self, consumer_id: int, uid: str, value: bytes | int) -> None:
+    def _send(self, consumer_id: int, uid: Any, value: bytes | int) -> None:
         with suppress(Closed):  # nobody is there any more to be told
-            self.mailboxes.send(consumer_id, uid, value)
+            self.mailboxes.send(consumer_id, str(uid), value)
 
     async def areceive(self, consumer_id: int, timeout: float | None = None) -> _Message | None:
         """The consumer's next message; ``None`` if none came within ``timeout`` seconds.
@@ -152,11 +138,11 @@ class RequestQueue:
     def __init__(self, transport: StoreTransport, store: ManagedDictStore, *, streaming: bool) -> None:
         self.kind = LoopResponseType.STREAMING if streaming else LoopResponseType.REGULAR
         self._transport = transport
-        self._store = store
+        self.store = store
         self._announced = False
         self._idle = False
 
-    def put(self, item: tuple[int, str, float, Any]) -> None:
+    def put(self, item: tuple[int, Any, float, Any]) -> None:
         """Queue ``(consumer_id, uid, timestamp, payload)``; its answer comes to the event loop that calls this.
 
         Raises:
@@ -169,22 +155,24 @@ class RequestQueue:
             if inbox.closed:
                 raise HTTPException(503, "the server is shutting down")
         try:
-            self._store.put(f"{consumer}/{uid}", pickle.dumps((consumer, uid, *rest), protocol=5))
+            self.store.put(f"{consumer}/{uid}", pickle.dumps((consumer, uid, *rest), protocol=5))
         except StoreFull as exc:
             raise HTTPException(503, f"too many requests wait: {exc}") from exc
         if inbox is not None:
-            inbox.pending[uid] = _Pending(self)
+            inbox.pending[str(uid)] = _Pending(uid, self)
 
     put_nowait = put  # the name that LitServe's embedding spec calls
 
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+    def get(self, block: bool | float = True, timeout: float | None = None) -> Any:
         """The oldest request, which this process has from now on; :class:`queue.Empty` if none came in time."""
+        if isinstance(block, float):  # LitServe's asynchronous loops give the timeout in this place
+            block, timeout = True, block
         if not self._announced:
             self._announced = True
             for consumer in range(len(self._transport.mailboxes.bells)):
                 self._transport.claim(consumer, "")
         try:
-            key, body = self._store.take(None, timeout if block else 0)
+            key, body = self.store.take(None, timeout if block else 0)
         except StoreTimeout:
             raise queue.Empty from None
         consumer_id, uid = key.split("/", 1)
@@ -193,27 +181,21 @@ class RequestQueue:
 
     def get_nowait(self) -> Any:
         """:meth:`get` without waiting, but for who asks again and again, as LitServe's batching does."""
-        try:
-            item = self.get(timeout=_IDLE if self._idle else 0)
-        except queue.Empty:
-            self._idle = True
-            raise
+        timeout, self._idle = _IDLE if self._idle else 0, True
+        item = self.get(timeout=timeout)
         self._idle = False
         return item
 
     def qsize(self) -> int:
         """Requests that no worker has taken."""
-        return len(self._store)
-
-    def holds(self, consumer_id: int, uid: str) -> bool:
-        """Whether no worker has taken that request."""
-        return f"{consumer_id}/{uid}" in self._store
+        return len(self.store)
 
 
 @dataclass
 class _Pending:
     """A request without its answer."""
 
+    uid: Any
     queue: RequestQueue
     worker: int | None = None  # pid
 
@@ -223,7 +205,7 @@ class _Inbox(Mailbox[_Message]):
 
     def __init__(self, mailboxes: Mailboxes, consumer: int) -> None:
         super().__init__(mailboxes, consumer)
-        self.pending: dict[str, _Pending] = {}
+        self.pending: dict[str, _Pending] = {}  # under str(uid)
         self._workers = Exits(self._mourn)
 
     def accept(self, name: str, value: bytes | int) -> None:
@@ -233,7 +215,7 @@ class _Inbox(Mailbox[_Message]):
             self._workers.watch(value)
             return
         try:
-            data, status, kind, worker_id = pickle.loads(value)
+            uid, data, status, kind, worker_id = pickle.loads(value)
         except Exception as exc:  # unpickling runs the value's own code
             self._fail(name, 500, f"the response cannot be read by the API server: {exc}")
             return
@@ -241,28 +223,28 @@ class _Inbox(Mailbox[_Message]):
             status == LitAPIStatus.OK and kind == LoopResponseType.REGULAR.value
         ):
             self.pending.pop(name, None)
-        self.deliver((name, (data, status, LoopResponseType(kind), worker_id)))
+        self.deliver((uid, (data, status, LoopResponseType(kind), worker_id)))
 
     def end(self) -> None:
         self._workers.close()
-        for uid in list(self.pending):
-            self._fail(uid, 503, "the server is shutting down")
+        for name in list(self.pending):
+            self._fail(name, 503, "the server is shutting down")
 
     def _mourn(self, pid: int) -> None:
         self.fetch(sys.maxsize)  # all that it has sent
-        for uid in [uid for uid, request in self.pending.items() if request.worker == pid]:
-            self._fail(uid, 500, f"the worker that had it died (pid {pid})")
+        for name in [name for name, request in self.pending.items() if request.worker == pid]:
+            self._fail(name, 500, f"the worker that had it died (pid {pid})")
         # It may have been killed between taking a request and saying so.
-        taken = [uid for uid, request in self.pending.items() if not request.queue.holds(self.number, uid)]
+        taken = [name for name, request in self.pending.items() if f"{self.number}/{name}" not in request.queue.store]
         self.loop.call_later(_CLAIM, self._give_up, taken, pid)
 
     def _give_up(self, taken: list[str], pid: int) -> None:
-        for uid in taken:
-            if uid in self.pending and self.pending[uid].worker is None:
-                self._fail(uid, 500, f"the worker that took it died (pid {pid})")
+        for name in self.pending.keys() & taken:
+            if self.pending[name].worker is None:
+                self._fail(name, 500, f"the worker that took it died (pid {pid})")
 
-    def _fail(self, uid: str, status: int, reason: str) -> None:
-        _logger.error("request %s: %s", uid, reason)
-        request = self.pending.pop(uid, None)
-        kind = LoopResponseType.REGULAR if request is None else request.queue.kind
+    def _fail(self, name: str, status: int, reason: str) -> None:
+        _logger.error("request %s: %s", name, reason)
+        request = self.pending.pop(name, None)
+        uid, kind = (name, LoopResponseType.REGULAR) if request is None else (request.uid, request.queue.kind)
         self.deliver((uid, (HTTPException(status, reason), LitAPIStatus.ERROR, kind, None)))
