@@ -16,8 +16,12 @@ from offgil.adapters.litserve import install
 
 def act(request):
     match request:
-        case {"die": how}:
-            os._exit(1) if how == "exit" else os.kill(os.getpid(), signal.SIGKILL)
+        case {"die": "exit"}:
+            os._exit(1)
+        case {"die": "kill"}:
+            os.kill(os.getpid(), signal.SIGKILL)
+        case {"die": "raise"}:
+            raise Exception(threading.Lock())  # LitServe's loop ends with the attempt to send it
         case {"sleep": seconds}:
             time.sleep(seconds)
         case {"unsendable": _}:

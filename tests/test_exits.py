@@ -59,3 +59,20 @@ def test_close_tells_no_more(sleeper):
         assert told == []
 
     asyncio.run(main())
+
+
+def test_a_system_without_pidfds_is_logged(sleeper, monkeypatch, caplog):
+    def refuse(pid):
+        raise PermissionError(1, "no pidfds here")
+
+    async def main():
+        told = []
+        monkeypatch.setattr(os, "pidfd_open", refuse)
+        exits = Exits(told.append)
+        exits.watch(sleeper.pid)
+        exits.close()
+        await asyncio.sleep(0.01)
+        assert told == []
+
+    asyncio.run(main())
+    assert f"the end of process {sleeper.pid} will not be noticed" in caplog.text

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable
 
 __all__ = ["Exits"]
+
+_logger = logging.getLogger(__name__)
 
 
 class Exits:
@@ -18,10 +21,13 @@ class Exits:
     def __init__(self, callback: Callable[[int], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._callback = callback
-        self._watched: dict[int, int | None] = {}  # pid -> pidfd, None if the process was already gone
+        self._watched: dict[int, int | None] = {}  # pid -> pidfd, None if there is none
 
     def watch(self, pid: int) -> None:
-        """Tell when that process ends, once; soon, if it has ended.  Idempotent."""
+        """Tell when that process ends, once; soon, if it has ended.  Idempotent.
+
+        Where the system gives no pidfd (too many open files, a sandbox), this logs it and nothing is told.
+        """
         if pid in self._watched:
             return
         try:
@@ -29,6 +35,9 @@ class Exits:
         except ProcessLookupError:
             self._watched[pid] = None
             self._loop.call_soon(self._tell, pid)
+        except OSError as exc:
+            self._watched[pid] = None
+            _logger.warning("the end of process %d will not be noticed: %s", pid, exc)
         else:
             self._loop.add_reader(pidfd, self._tell, pid)
 

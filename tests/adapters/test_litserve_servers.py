@@ -138,7 +138,7 @@ def test_an_unsendable_result_fails_its_request_only(server, background, workers
     assert workers() == before
 
 
-@pytest.mark.parametrize("how", ["exit", "kill"])
+@pytest.mark.parametrize("how", ["exit", "kill", "raise"])
 def test_a_dead_workers_request_ends_and_others_go_on(server, background, how):
     before = time.monotonic()
     died = background(server.post, "/plain", {"die": how})

@@ -139,8 +139,7 @@ class RequestQueue:
         self.kind = LoopResponseType.STREAMING if streaming else LoopResponseType.REGULAR
         self._transport = transport
         self.store = store
-        self._announced = False
-        self._idle = False
+        self._announced = self._idle = False
 
     def put(self, item: tuple[int, Any, float, Any]) -> None:
         """Queue ``(consumer_id, uid, timestamp, payload)``; its answer comes to the event loop that calls this.
