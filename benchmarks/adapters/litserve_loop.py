@@ -81,7 +81,7 @@ def streams(peer: str, clients: int, workers: int, tokens: int) -> tuple[float, 
     with server(peer, workers) as (client, group):
         for _ in range(4):
             stream(client, 200)
-        before, cpu = time.perf_counter(), cpu_of_group(group)
+        cpu, before = cpu_of_group(group), time.perf_counter()
         threads = [threading.Thread(target=stream, args=(client, tokens)) for _ in range(clients)]
         for thread in threads:
             thread.start()
@@ -101,7 +101,9 @@ def first_token(peer: str) -> tuple[float, float]:
         return 1e6 * (cpu_of_group(group) - cpu) / FIRST_TOKENS, 1e6 * statistics.median(times)
 
 
-def send_all(transport: Any, item: Any, count: int) -> None:
+def send_all(transport: Any, item: Any, count: int, go: Any) -> None:
+    transport.send(item, 0)
+    go.wait()
     for _ in range(count):
         transport.send(item, 0)
 
@@ -113,17 +115,20 @@ def transport_alone(peer: str) -> tuple[float, float]:
 
     transport = litserve_server.TRANSPORTS[peer](1)
     item = ("0b6c8a06-7a16-4d12-a7fb-dd1f9a5cfe4c", ("0000000 ", "OK", LoopResponseType.STREAMING, 0))
-    sender = multiprocessing.get_context("spawn").Process(target=send_all, args=(transport, item, MESSAGES))
+    context = multiprocessing.get_context("spawn")
+    go = context.Event()
+    sender = context.Process(target=send_all, args=(transport, item, MESSAGES, go))
 
     async def main() -> tuple[float, float]:
-        # To the first message: the sender has started.
         while await transport.areceive(0) is None:
-            pass
-        before, cpu = time.perf_counter(), cpu_of_group(os.getpgrp())
-        received = 1
+            pass  # the sender starts
+        cpu, before = cpu_of_group(os.getpgrp()), time.perf_counter()
+        go.set()
+        received = 0
         while received < MESSAGES:
             received += await transport.areceive(0) is not None
-        return cpu_of_group(os.getpgrp()) - cpu, time.perf_counter() - before
+        wall = time.perf_counter() - before
+        return cpu_of_group(os.getpgrp()) - cpu, wall
 
     run = asyncio.run
     if importlib.util.find_spec("uvloop") is not None:

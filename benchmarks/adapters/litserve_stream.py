@@ -37,11 +37,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_option(parser)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default="", help="scenarios whose name contains this")
     options = parser.parse_args()
+    scenarios = [scenario for scenario in SCENARIOS if options.only in scenario]
 
     found: dict[tuple[str, str, str], list[tuple[float, ...]]] = {}
     for number in range(options.rounds):
-        for scenario in SCENARIOS:
+        for scenario in scenarios:
             print(f"round {number + 1} of {options.rounds}: {scenario}", file=sys.stderr)
             for python in options.python:
                 for peer in PEERS:
@@ -52,17 +54,19 @@ def main() -> None:
     print(f"{platform.machine()}, Linux {platform.release()}; medians of {options.rounds} rounds\n")
     for python in options.python:
         print(f"Python {versions(python, ('offgil', 'litserve', 'uvicorn', 'uvloop'))}\n")
-        if (python, "1 stream", "offgil") not in found:
+        if (python, scenarios[0], "offgil") not in found:
             print("LitServe is not installed\n")
             continue
         print("| scenario | transport | CPU µs | wall µs | a second | CPU / offgil's | wall / offgil's |")
         print("|---|---|---|---|---|---|---|")
-        for scenario, unit in SCENARIOS.items():
+        for scenario in scenarios:
             own_cpu, own_wall = medians(found[python, scenario, "offgil"])
             for peer in PEERS:
                 cpu, wall = medians(found[python, scenario, peer])
                 ratios = f"{cpu / own_cpu:.1f} | {wall / own_wall:.1f}"
-                print(f"| {scenario} ({unit}) | {peer} | {cpu:.0f} | {wall:.0f} | {1e6 / wall:,.0f} | {ratios} |")
+                print(
+                    f"| {scenario} ({SCENARIOS[scenario]}) | {peer} | {cpu:.0f} | {wall:.0f} | {1e6 / wall:,.0f} | {ratios} |"
+                )
         print()
 
 
