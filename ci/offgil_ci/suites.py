@@ -18,13 +18,21 @@ from offgil_ci.results import Counts
 TESTS_TIMEOUT = 900
 CPP_TIMEOUT = 900
 
+# LitServe is tested on the pair.  It requires uvicorn[standard], whose uvloop has no wheel for 3.13t; it runs without.
+LITSERVE = "3.13"
+LITSERVE_BY_PARTS = {"3.13t": (("fastapi", "uvicorn", "pyzmq"), ("--no-deps", "litserve>=0.2.17"))}
+
 SANITIZERS = {"plain": "", "thread": "thread", "address": "address"}
 
 
 def wheel(interpreter: Interpreter, name: str, *, reuse: bool) -> None:
     """Build the wheel and install it with the tests' dependencies."""
     built = environments.build_wheel(interpreter, name)
-    environments.install(built, name, interpreter, extras="cli,test", reuse=reuse)
+    extras = "cli,test,litserve" if name == LITSERVE else "cli,test"
+    python = environments.install(built, name, interpreter, extras=extras, reuse=reuse)
+    for words in LITSERVE_BY_PARTS.get(name, ()):
+        pip: Words = [python, "-m", "pip", "install", "--only-binary=:all:", *words]
+        run(pip, log=LOGS / f"{name}-litserve.log", timeout=TESTS_TIMEOUT)
 
 
 def python_tests(name: str, *, stop_at_first: bool) -> Counts:

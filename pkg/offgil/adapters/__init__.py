@@ -1,0 +1,1 @@
+"""offgil below other packages' front ends; each module needs its package installed."""
