@@ -116,11 +116,11 @@ class Column:
             self.figures.setdefault((scenario, peer), []).append(found)
 
     def row(self, scenario: Scenario, peer: str, own: float) -> str:
-        if times := self.failures[scenario, peer]:
-            return f"failed {times}x | | |"
-        if (scenario, peer) not in self.figures:
-            return "no wheel | | |"
-        return row(self.figures[scenario, peer], own)
+        times = self.failures[scenario, peer]
+        name = f"{peer}, failed {times}x" if times else peer
+        if (scenario, peer) in self.figures:
+            return f"{name} | {row(self.figures[scenario, peer], own)}"
+        return f"{name} | | | |" if times else f"{name} | no wheel | | |"
 
 
 def main() -> None:
@@ -158,7 +158,7 @@ def main() -> None:
             if scenario.floor:
                 print(f"| {scenario.name} | C loop over libcurl | {row(floors[scenario], own)}")
             for peer in scenario.peers:
-                print(f"| {scenario.name} | {peer} | {column.row(scenario, peer, own)}")
+                print(f"| {scenario.name} | {column.row(scenario, peer, own)}")
         print()
 
 
