@@ -27,3 +27,18 @@ def test_import_warns_of_nothing() -> None:
 )
 def test_import_leaves_the_gil_off() -> None:
     assert run_fresh("import offgil, offgil._core, sys; print(sys._is_gil_enabled())") == "False"
+
+
+def test_public_names_are_all_there() -> None:
+    run_fresh(
+        "import offgil; [getattr(offgil, name) for name in offgil.__all__]; assert {*offgil.__all__} <= {*dir(offgil)}"
+    )
+    run_fresh("from offgil import *; Client, AsyncClient, Executor, open_store, HTTPError")
+    run_fresh("import offgil; offgil.store.open_store, offgil.client.Client")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="worker processes need Linux")
+def test_a_worker_imports_no_network() -> None:
+    loaded = run_fresh("import offgil.executor.worker, sys; print(*sys.modules)").split()
+    assert "offgil.executor.worker" in loaded
+    assert not {"asyncio", "http.cookiejar", "offgil.client"} & {*loaded}

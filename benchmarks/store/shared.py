@@ -70,7 +70,7 @@ def scenarios() -> list[Scenario]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_option(parser)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
 
     figures: dict[tuple[str, str, str], list[list[float]]] = {}

@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command ci/soak: exit 0 where nothing was lost, torn, leaked or stuck."""
     parser = argparse.ArgumentParser(prog="ci/soak", description="Kill and damage managed-dict stores.")
     parser.add_argument("--kills", type=int, default=10_000, help="random kills (default: %(default)s)")
-    parser.add_argument("--damage", type=int, default=10_000, help="damaged stores (default: %(default)s)")
+    parser.add_argument("--damage", type=int, default=2_000, help="damaged stores (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30), help="of the damage (default: random)")
     options = parser.parse_args(arguments)
     LOGS.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ void raise(const char *type, const std::string &message) {
     throw nb::python_error();
 }
 
-Utf8::Utf8(nb::handle text, const char *what) {
+void Utf8::encode(nb::handle text, const char *what) {
     if (!PyUnicode_Check(text.ptr())) {
         PyErr_Format(PyExc_TypeError, "%s must be a str, not %s", what, Py_TYPE(text.ptr())->tp_name);
         throw nb::python_error();

@@ -22,10 +22,19 @@ namespace nb = nanobind;
 class Utf8 {
   public:
     /// `what` names the argument in the TypeError for anything but a str.
-    Utf8(nb::handle text, const char *what);
+    Utf8(nb::handle text, const char *what) {
+        PyObject *const object = text.ptr();
+        if (PyUnicode_Check(object) && PyUnicode_IS_COMPACT_ASCII(object)) [[likely]]
+            view_ = {static_cast<const char *>(PyUnicode_DATA(object)),
+                     static_cast<std::size_t>(PyUnicode_GET_LENGTH(object))};
+        else
+            encode(text, what);
+    }
     operator std::string_view() const { return view_; }
 
   private:
+    void encode(nb::handle text, const char *what);
+
     nb::object own_;
     std::string_view view_;
 };

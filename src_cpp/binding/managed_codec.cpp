@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "binding/convert.h"
+#include "store/managed/populate.h"
 
 namespace offgil::binding {
 
@@ -122,6 +123,7 @@ nb::object copy_bytes(Fetched &out) {
     expect_object(object);
     char *const place = PyBytes_AS_STRING(object.ptr());
     const auto copy = [&] {
+        store::managed::populate_private({reinterpret_cast<std::byte *>(place), out.value().size()});
         if (!out.value().empty()) std::memcpy(place, out.value().data(), out.value().size());
         out.release();
     };

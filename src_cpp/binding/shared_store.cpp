@@ -3,19 +3,25 @@
 // === Locks and the interpreter ===
 //
 // Every lock of the table is taken and released by an attached thread, within a few dozen instructions that
-// call no Python; only the sleep of a waiter is detached, and it holds no lock.  Three things follow.
+// call no Python; only the sleep of a waiter is detached, and it holds no lock.  Four things follow.
 //
-// Blocking on such a lock while attached delays no stop-the-world: its holder is attached too, so the stop
-// has to wait for the holder anyway, and then the lock is free.  (With a GIL there is no second attached
-// thread, and the locks are never contended.)  Detaching first would cost more than the wait.
+// With a GIL there is no second attached thread, so the locks of shards (nb::ft_mutex) do nothing.  Without
+// one they are Python's mutexes, whose waiters detach: a stop-the-world does not wait for them.
 //
-// Attaching while holding one would deadlock: the stop waits for a thread blocked on the lock, which waits
-// for us, who wait for the stop to end.  The table gives us no opportunity: it calls nothing of ours under a
-// lock but the copy of a value, which is Py_INCREF.  Futures and tasks hear of their results from the thread
-// that published them, after its locks are gone (Waiter::deliver).
+// All others are std::mutex.  Blocking on one of those while attached delays no stop either: its holder is
+// attached too and waits for nothing, so the stop has to wait for the holder anyway, and then the lock is
+// free.
+//
+// Attaching while holding a std::mutex would deadlock: the stop waits for a thread blocked on the lock, which
+// waits for us, who wait for the stop to end.  So would attaching between unlinking a waiter and waking it,
+// which that waiter may be waiting for while attached.  The table gives us no opportunity: it calls nothing
+// of ours under a lock but the copy of a value, which is Py_INCREF, and takes no shard's lock at either
+// place.  Futures and tasks hear of their results from the thread that published them, after its locks are
+// gone (Waiter::deliver).
 //
 // The collector reads the table without a lock.  While it traverses, every other thread is detached or
-// stopped where Python code may run, and at neither place does a thread hold one.
+// stopped where Python code may run.  There a thread holds no lock, or those that it has got of several
+// (HeldShards), and has changed nothing under them yet.
 #include "binding/shared_store.h"
 
 #include <cmath>

@@ -25,6 +25,17 @@ class Ref : public nb::object {
     ~Ref() = default;
 };
 
+}  // namespace offgil::binding
+
+/// Only attached threads touch a table of Python objects (shared_store.cpp says how), so with a GIL its
+/// shards need no lock of their own, and without one they have Python's, which is a byte and taken inline.
+template <>
+struct offgil::store::ShardLock<offgil::binding::Ref> {
+    using type = nanobind::ft_mutex;
+};
+
+namespace offgil::binding {
+
 using Table = store::SharedTable<Ref>;
 
 /// A key as an argument.  Its hash is the one that Python keeps in the str.

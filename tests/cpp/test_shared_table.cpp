@@ -109,6 +109,21 @@ TEST_CASE("a replaced entry queues up again") {
     CHECK(take_all(table) == std::vector{2, 3});
 }
 
+TEST_CASE("a replaced entry has the priority, topic and time of its replacement only") {
+    Table table;
+    put(table, "a", 1, 9);
+    put(table, "b", 2, 5);
+    put(table, "a", 3, 1);
+    put(table, "c", 4, 1);
+    put(table, "b", 5, 5, "x");
+    put(table, "d", 6, 0, "x");
+    put(table, "d", 7, 2);
+    CHECK(take_all(table) == std::vector{7, 3, 4});
+    CHECK(take_all(table, "x") == std::vector{5});
+    CHECK(table.stats().entries == 0);
+    CHECK(table.stats().puts == 7);
+}
+
 TEST_CASE("topics do not mix, the empty name is not the nameless topic, and names are given back") {
     Table table;
     for (int round = 0; round < 3; ++round) {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import os
 import sys
@@ -258,6 +257,8 @@ class Executor(concurrent.futures.Executor):
     async def _submit_async(
         self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], options: Options
     ) -> Any:
+        import asyncio  # here, where it has been imported already: it takes longer than all of the executor
+
         if self._room is None or (place := self._room.ask()) is None:
             task = (self._submit_in_place if self._room else self._backend.submit)(fn, args, kwargs, options)
             return await asyncio.wrap_future(task)

@@ -249,27 +249,44 @@ def _make_exception(description: dict[str, Any]) -> BaseException:
     return RemoteError(f"{description['module']}.{description['name']}: {description['text']}")
 
 
+# Whoever hands an array over or waits for one has slept, and with cold caches this takes ten times as long as in a
+# loop: so there are few calls, and texts are made once.
+
+
 def _encode_array(array: np.ndarray[Any, Any]) -> _Encoded:
-    order: Literal["C", "F"] = "F" if array.flags.fnc else "C"
-    text = f"{array.dtype.str} {order} {' '.join(map(str, array.shape))}".encode()
-    head = _COUNT.pack(len(text)) + text
-    flat = array.reshape(-1, order=order)
-    if not flat.flags.c_contiguous:
-        flat = flat.copy()
+    flags, dtype = array.flags, array.dtype
+    if flags.c_contiguous:
+        head = _array_head(dtype, "C", array.shape)
+        if dtype.kind in "biufc":
+            return ARRAY, [head, array]
+        flat = array.reshape(-1)
+    else:
+        order: Literal["C", "F"] = "F" if flags.fnc else "C"
+        head = _array_head(dtype, order, array.shape)
+        flat = array.reshape(-1, order=order)
+        if not flat.flags.c_contiguous:
+            flat = flat.copy()
     # As bytes: some types, dates for one, have no buffer of their own.
-    return ARRAY, [head + _padding(len(head)), flat.view("u1")]
-
-
-def _decode_array(data: _Buffer) -> np.ndarray[Any, Any]:
-    import numpy as np
-
-    (length,) = _COUNT.unpack_from(data)
-    dtype, order, shape, offset = _array_form(bytes(data[_COUNT.size : _COUNT.size + length]))
-    return np.ndarray(shape, dtype, data, offset, order=order)
+    return ARRAY, [head, flat.view("u1")]
 
 
 @lru_cache(maxsize=256)
-def _array_form(text: bytes) -> tuple[np.dtype[Any], Literal["C", "F"], tuple[int, ...], int]:
+def _array_head(dtype: np.dtype[Any], order: str, shape: tuple[int, ...]) -> bytes:
+    text = f"{dtype.str} {order} {' '.join(map(str, shape))}".encode()
+    head = _COUNT.pack(len(text)) + text
+    return head + _padding(len(head))
+
+
+def _decode_array(data: _Buffer) -> np.ndarray[Any, Any]:
+    (length,) = _COUNT.unpack_from(data)
+    make, dtype, order, shape, offset = _array_form(bytes(data[_COUNT.size : _COUNT.size + length]))
+    return make(shape, dtype, data, offset, None, order)
+
+
+@lru_cache(maxsize=256)
+def _array_form(
+    text: bytes,
+) -> tuple[type[np.ndarray[Any, Any]], np.dtype[Any], Literal["C", "F"], tuple[int, ...], int]:
     import numpy as np
 
     name, order, *shape = text.decode().split(" ")
@@ -277,4 +294,4 @@ def _array_form(text: bytes) -> tuple[np.dtype[Any], Literal["C", "F"], tuple[in
     if dtype.hasobject:
         raise ValueError("an array of Python objects")
     used = _COUNT.size + len(text)
-    return dtype, "F" if order == "F" else "C", tuple(int(n) for n in shape if n), used + -used % _ALIGNMENT
+    return np.ndarray, dtype, "F" if order == "F" else "C", tuple(int(n) for n in shape if n), used + -used % _ALIGNMENT

@@ -93,7 +93,7 @@ struct ForkHandlers {
     }
 };
 
-Process::Process(std::shared_ptr<Segment> segment) : segment_(std::move(segment)) {
+Process::Process(std::shared_ptr<Segment> segment) : segment_(std::move(segment)), populated_(*segment_) {
     static const ForkHandlers handlers;
     const std::lock_guard lock(private_mutex());
     processes().push_back({this, {}});
@@ -141,6 +141,7 @@ void Process::after_fork_in_child() {
     child_ = {};
     if (slot_ >= 0) segment_->process(static_cast<std::uint32_t>(slot_.load())).pid.store(pid_of_this());
     ++generation_;
+    populated_.forget();
     // The threads that copied are not here.
     std::erase_if(pins_, [this](const auto &pinned) { return slot_ < 0 || !pinned.second.held; });
     for (auto &[record, pins] : pins_) pins.copiers = 0;

@@ -34,6 +34,7 @@
 #include <unordered_map>
 
 #include "store/managed/held.h"
+#include "store/managed/populate.h"
 #include "store/managed/robust_mutex.h"
 #include "store/managed/segment.h"
 #include "store/managed/table.h"
@@ -56,6 +57,7 @@ class Process {
 
     const Segment &segment() const { return *segment_; }
     SpinBudget &spin() { return spin_; }
+    Populated &populated() { return populated_; }
     bool joined() const { return slot_.load(std::memory_order_acquire) >= 0; }
     /// This process's slot; takes one on first use and after fork().  Throws Error(Unavailable)
     /// if none is free.
@@ -100,6 +102,7 @@ class Process {
 
     std::shared_ptr<Segment> segment_;
     SpinBudget spin_;
+    Populated populated_;
     std::atomic<int> slot_{-1};
     std::atomic<std::uint32_t> generation_{0};
     int fd_ = -1;  ///< carries the byte lock

@@ -96,6 +96,7 @@ Outcome Store::put(const EntryRequest &request, Parts value, Mode mode, const Pa
         HeldPointer held;
         const Outcome outcome = reserve(request.key, length, held, patience);
         if (outcome != Outcome::Done) return outcome;
+        process_->populated().populate(segment_, held->memory());
         copy_parts(held->memory().data(), value);
         return commit(request, *held, patience);
     }

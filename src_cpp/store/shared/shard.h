@@ -6,12 +6,12 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <mutex>
 #include <unordered_map>
 
 #include "store/shared/entry.h"
 #include "store/shared/expiry.h"
 #include "store/shared/hash_index.h"
+#include "store/shared/lock.h"
 #include "store/shared/waiter.h"
 
 namespace offgil::store {
@@ -44,7 +44,7 @@ template <class V>
 struct alignas(64) Shard {
     using Queue = PriorityFifo<Entry<V>, &Entry<V>::queue>;
 
-    std::mutex lock;
+    typename ShardLock<V>::type lock;
     bool tracks_use = false;      ///< constant: whether `recency` is kept
     HashIndex<Entry<V>> entries;  ///< owns them
     KeyWaiters<V> waiters;
@@ -93,6 +93,17 @@ struct alignas(64) Shard {
         const std::uint64_t bit = std::uint64_t{1} << shard_index(entry->hash);
         if (!(topic.shards.load(std::memory_order_seq_cst) & bit))
             topic.shards.fetch_or(bit, std::memory_order_seq_cst);
+    }
+
+    /// Publishes a value in the entry's place, as the newest of the queue without a topic; `value` gets the
+    /// old one.
+    void renew(Entry<V> *entry, V &value, const EntryInfo &info, std::atomic<std::uint64_t> &order) noexcept {
+        nameless.remove(entry);
+        std::swap(entry->value, value);
+        static_cast<EntryInfo &>(*entry) = info;
+        entry->order = order.fetch_add(1, std::memory_order_relaxed);
+        nameless.push(entry);
+        touch(entry);
     }
 
     /// The caller owns the entry from here on.

@@ -175,16 +175,20 @@ class SharedTable {
     Status get(const Key &key, V &copy, bool touch = true) {
         std::optional<V> found;
         {
-            Departures out(*this);
             Shard<V> &shard = shard_of(key.hash);
             const std::lock_guard hold(shard.lock);
             if (closed()) return Status::closed;
-            if (Entry<V> *entry = find_live(shard, key, out)) {
+            Entry<V> *entry = shard.entries.find(key);
+            if (!entry) return Status::absent;
+            if (!entry->expired()) {
                 found.emplace(entry->value);
                 if (touch) shard.touch(entry);
             }
         }
-        if (!found) return Status::absent;
+        if (!found) {
+            contains(key);  // releases what has expired
+            return Status::absent;
+        }
         copy = std::move(*found);
         return Status::ok;
     }
@@ -369,7 +373,7 @@ class SharedTable {
     std::size_t sweep() noexcept;
     bool evict_one() noexcept;
     Time next_expiry() noexcept;
-    Status publish(EntryPtr<V> &fresh, bool if_absent, bool in_service, Seeker *seeker);
+    Status publish(Draft<V> &draft, bool if_absent, bool in_service, Seeker *seeker);
     template <class Sleep>
     Nap await_room(Seeker &seeker, Sleep &&sleep);
 
@@ -383,8 +387,8 @@ class SharedTable {
     EntryPtr<V> pick(const TopicRef<V> &topic);
     template <class Sleep>
     Status wait_for_key(ParkedWaiter<V> &waiter, Sleep &&sleep);
-    template <class Sleep, class Withdraw>
-    Status sleep_registered(ParkedWaiter<V> &waiter, std::mutex &lock, Sleep &&sleep, Withdraw &&withdraw);
+    template <class Lock, class Sleep, class Withdraw>
+    Status sleep_registered(ParkedWaiter<V> &waiter, Lock &lock, Sleep &&sleep, Withdraw &&withdraw);
 
     Shards<V> shards_;
     Topics<V> topics_;

@@ -11,8 +11,8 @@ Status SharedTable<V>::put(const Key &key, V value, const PutOptions &options, S
     static_assert(std::is_nothrow_invocable_r_v<Nap, Sleep, Parker &, Time>, "a queued seeker must withdraw");
     sweep_a_little();
     const EntryInfo info{options.priority, options.size, options.expires, options.producer, recently()};
-    auto fresh = std::make_unique<Entry<V>>(key, std::move(value), topics_.acquire(options.topic), info);
-    Status status = publish(fresh, options.if_absent, false, nullptr);
+    Draft<V> draft{key, std::move(value), topics_.acquire(options.topic), info, nullptr};
+    Status status = publish(draft, options.if_absent, false, nullptr);
     if (status != Status::full || info.size > bounds().bytes) return status;
     const OnFull policy = bounds().on_full;
     Service service(room_);
@@ -24,14 +24,14 @@ Status SharedTable<V>::put(const Key &key, V value, const PutOptions &options, S
         }
         if (policy == OnFull::block) {
             Seeker seeker;
-            status = publish(fresh, options.if_absent, service.active, &seeker);
+            status = publish(draft, options.if_absent, service.active, &seeker);
             if (status != Status::full) return status;
             service.active = false;
             const Nap nap = await_room(seeker, sleep);
             service.active = nap == Nap::woken;
             if (nap == Nap::gave_up) return Status::full;
         }
-        status = publish(fresh, options.if_absent, service.active, nullptr);
+        status = publish(draft, options.if_absent, service.active, nullptr);
     } while (status == Status::full);
     return status;
 }
@@ -57,22 +57,30 @@ Nap SharedTable<V>::await_room(Seeker &seeker, Sleep &&sleep) {
 
 /// One try.  `full`: nothing changed but that `seeker`, if given, is queued.
 template <class V>
-Status SharedTable<V>::publish(EntryPtr<V> &fresh, bool if_absent, bool in_service, Seeker *seeker) {
+Status SharedTable<V>::publish(Draft<V> &draft, bool if_absent, bool in_service, Seeker *seeker) {
     Departures gone(*this);
-    Shard<V> &shard = shard_of(fresh->hash);
+    Shard<V> &shard = shard_of(draft.key.hash);
     const std::lock_guard hold(shard.lock);
     if (closed()) return Status::closed;
     // An expired entry is replaced like any other: its room is what the new one takes.
-    Entry<V> *old = shard.entries.find(*fresh);
+    Entry<V> *old = shard.entries.find(draft.key);
     const bool stale = old && old->expired();
     if (old && if_absent && !stale) return Status::present;
     const std::size_t replaced = old ? old->size : 0;
-    shard.prepare(*fresh);  // the last call that may throw
-    if (room_.counted() && !room_.take(fresh->size, old != nullptr, replaced, in_service, seeker)) {
-        shard.unprepare(*fresh);
+    const bool renews = old && draft.may_renew(*old);
+    if (!renews) shard.prepare(draft.made());  // the last call that may throw
+    if (room_.counted() && !room_.take(draft.info.size, old != nullptr, replaced, in_service, seeker)) {
+        if (!renews) shard.unprepare(*draft.entry);
         return Status::full;
     }
-    Entry<V> *entry = fresh.release();
+    if (draft.info.size < replaced) gone.room.look();
+    shard.count.add(shard.count.puts, std::uint64_t{1});
+    if (renews) {
+        shard.renew(old, draft.value, draft.info, puts_begun_);
+        hand_over(shard, old, gone);
+        return Status::ok;
+    }
+    Entry<V> *entry = draft.entry.release();
     shard.link(entry, old, puts_begun_);
     if (entry->mortal()) {
         mortals_.fetch_add(1, std::memory_order_relaxed);
@@ -81,10 +89,8 @@ Status SharedTable<V>::publish(EntryPtr<V> &fresh, bool if_absent, bool in_servi
     if (old) {
         if (old->mortal()) mortals_.fetch_sub(1, std::memory_order_relaxed);
         gone.entries.add(old);
-        if (entry->size < replaced) gone.room.look();
         if (stale) shard.count.add(shard.count.expired, std::uint64_t{1});
     }
-    shard.count.add(shard.count.puts, std::uint64_t{1});
     hand_over(shard, entry, gone);
     return Status::ok;
 }
@@ -95,8 +101,8 @@ void SharedTable<V>::sweep_a_little() noexcept {
     if (mortals_.load(std::memory_order_relaxed) == 0) return;
     Departures gone(*this);
     Shard<V> &shard = shards_[sweep_cursor_.fetch_add(1, std::memory_order_relaxed) % kShards];
-    const std::unique_lock hold(shard.lock, std::try_to_lock);
-    if (hold.owns_lock()) drop_expired(shard, 4, gone);
+    const std::lock_guard hold(shard.lock);
+    drop_expired(shard, 4, gone);
 }
 
 /// Releases all expired entries; returns their number.

@@ -192,8 +192,8 @@ Status SharedTable<V>::wait_for_key(ParkedWaiter<V> &waiter, Sleep &&sleep) {
 
 /// Sleeps, and withdraws the waiter (under the lock that guards it) if nobody came.
 template <class V>
-template <class Sleep, class Withdraw>
-Status SharedTable<V>::sleep_registered(ParkedWaiter<V> &waiter, std::mutex &lock, Sleep &&sleep,
+template <class Lock, class Sleep, class Withdraw>
+Status SharedTable<V>::sleep_registered(ParkedWaiter<V> &waiter, Lock &lock, Sleep &&sleep,
                                         Withdraw &&withdraw) {
     static_assert(std::is_nothrow_invocable_r_v<bool, Sleep, Parker &>, "a registered waiter must withdraw");
     if (!sleep(waiter.parker)) {
