@@ -63,10 +63,9 @@ def main() -> None:
             own_cpu, own_wall = medians(found[python, scenario, "offgil"])
             for peer in PEERS:
                 cpu, wall = medians(found[python, scenario, peer])
+                what = f"{scenario} ({SCENARIOS[scenario]})"
                 ratios = f"{cpu / own_cpu:.1f} | {wall / own_wall:.1f}"
-                print(
-                    f"| {scenario} ({SCENARIOS[scenario]}) | {peer} | {cpu:.0f} | {wall:.0f} | {1e6 / wall:,.0f} | {ratios} |"
-                )
+                print(f"| {what} | {peer} | {cpu:.0f} | {wall:.0f} | {1e6 / wall:,.0f} | {ratios} |")
         print()
 
 
