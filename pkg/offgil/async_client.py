@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import weakref
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import Self, TypeVar, Unpack, cast
 
 from offgil.async_map import map_requests
-from offgil.async_port import Port
+from offgil.async_port import AsyncioPort, Port, Ports
 from offgil.async_stream import AsyncStreamResponse
 from offgil.client_base import BaseClient
 from offgil.download import Download, PartialFile
-from offgil.errors import Closed, NoEventLoop
+from offgil.errors import NoEventLoop
 from offgil.exchange import Exchange, exchange
 from offgil.map import Outcome
 from offgil.request import Encoded, Request, RequestOptions, encode_url
@@ -44,7 +42,7 @@ class AsyncClient(BaseClient):
     """
 
     #: An instance has a dict of its own from its first request on.
-    _ports: Mapping[asyncio.AbstractEventLoop, Port] = MappingProxyType({})
+    _ports: Ports = Ports()
 
     async def request(self, method: str, url: str, **options: Unpack[RequestOptions]) -> Response:
         """Send one request and return its whole answer; arguments as for :meth:`offgil.Client.request`.
@@ -181,13 +179,7 @@ class AsyncClient(BaseClient):
         loop = _running_loop()
         # Not here: libcurl may have to wait for a name look-up that hangs.
         await loop.run_in_executor(None, self._core.close)
-        ports = self.__dict__.pop("_ports", {})
-        for other, port in ports.items():
-            if other is loop:
-                port.close()
-            else:
-                with contextlib.suppress(RuntimeError):  # that loop is closed
-                    other.call_soon_threadsafe(port.close)
+        self._ports.leave(loop)
 
     async def __aenter__(self) -> Self:
         return self
@@ -206,18 +198,9 @@ class AsyncClient(BaseClient):
         return port if port is not None else self._open_port(loop)
 
     def _open_port(self, loop: asyncio.AbstractEventLoop) -> Port:
-        if self._core.closed:
-            raise Closed("the client is closed; make a new one")
-        if not self._ports:
-            # Also at exit: the thread ends before the interpreter does.
-            weakref.finalize(self, self._core.close)
-        # Loops in other threads do the same; each of these steps is atomic.
-        ports = self.__dict__.setdefault("_ports", {})
-        port = ports[loop] = Port(self._core, loop, AsyncStreamResponse)
-        for other in list(ports):
-            if other.is_closed() and (left := ports.pop(other, None)):
-                left.abandon()
-        return port
+        # Loops in other threads may do the same.
+        ports = self.__dict__.setdefault("_ports", Ports())
+        return ports.open(self, self._core, loop, lambda: AsyncioPort(self._core, AsyncStreamResponse, loop))
 
 
 def _running_loop() -> asyncio.AbstractEventLoop:

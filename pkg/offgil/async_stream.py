@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 from offgil import _core
 from offgil.async_port import Port
@@ -13,9 +13,6 @@ from offgil.lines import LineDecoder
 from offgil.response import charset_of, status_error
 from offgil.sse import EventParser, ServerSentEvent
 from offgil.stream import Parser, StreamHead
-
-if TYPE_CHECKING:
-    from offgil.async_client import AsyncClient
 
 __all__ = ["AsyncStreamResponse"]
 
@@ -32,13 +29,13 @@ class AsyncStreamResponse(_core.AsyncStream, StreamHead):
     Thread-safety: compatible; belongs to the event loop that opened it, and to one task at a time.
     """
 
-    _client: AsyncClient  # which would end its engine if nobody held it
+    _client: object  # which would end its engine if nobody held it
     _port: Port
     _iterated = False
     _reading = False
     _rest: bytes | None = None
 
-    def _attach(self, client: AsyncClient, port: Port) -> None:
+    def _attach(self, client: object, port: Port) -> None:
         self._client = client
         self._port = port
 

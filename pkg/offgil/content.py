@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from offgil._core import FileBody, IterableBody
 from offgil.errors import LocalProtocolError
 
-__all__ = ["Body", "Content", "encode_body", "replayable"]
+__all__ = ["Body", "Content", "encode_body", "iterable_body", "replayable"]
 
 Content = bytes | bytearray | memoryview | str | BinaryIO | Iterable[bytes | bytearray | memoryview]
 Body = bytes | FileBody | IterableBody
@@ -46,7 +46,7 @@ def encode_body(json: Any, content: Content | None, headers: list[tuple[str, str
     if isinstance(content, AsyncIterable):
         raise TypeError("content is an asynchronous iterable, which only an asynchronous client could read")
     if isinstance(content, Iterable) and not isinstance(content, Mapping):
-        return _iterable_body(content, headers)
+        return iterable_body(content, _lengths(headers))
     raise TypeError(f"content must be bytes, str, a binary file or an iterable of bytes, not {type(content).__name__}")
 
 
@@ -71,11 +71,24 @@ def _file_body(file: Any, headers: list[tuple[str, str | None]]) -> Body:
             return FileBody(raw.fileno(), start, max(0, status.st_size - start), str(raw.name))
     # read1 returns what a pipe has, read would wait for all of a piece
     read = getattr(file, "read1", file.read)
-    return _iterable_body(iter(partial(read, _PIECE), b""), headers)
+    return iterable_body(iter(partial(read, _PIECE), b""), _lengths(headers))
 
 
-def _iterable_body(content: Iterable[Any], headers: list[tuple[str, str | None]]) -> Body:
-    lengths = {value.strip() for name, value in headers if value is not None and name.lower() == "content-length"}
+def _lengths(headers: list[tuple[str, str | None]]) -> list[str]:
+    return [value for name, value in headers if value is not None and name.lower() == "content-length"]
+
+
+def iterable_body(content: Iterable[Any], announced: Iterable[str]) -> Body:
+    """Return an iterable of bytes as the core takes it.
+
+    Args:
+        content: advanced while its request is sent.
+        announced: the values of the request's Content-Length headers.
+
+    Raises:
+        LocalProtocolError: they are not one number.
+    """
+    lengths = {value.strip() for value in announced}
     if not lengths:
         return IterableBody(content, None)
     length = lengths.pop()

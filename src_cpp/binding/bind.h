@@ -73,6 +73,10 @@ net::Header header_of(nb::handle name, nb::handle value);
 net::Request request_of(nb::str method, nb::str url, nb::handle headers, nb::handle body, nb::tuple limits,
                         const PyCancelToken *cancel);
 
+/// Sends `request` elsewhere than its URL says: `target` is what its first line asks for, and `connect_to`,
+/// "host:port", where its connection leads; None for either.
+void aim(net::Request &request, nb::handle target, nb::handle connect_to);
+
 /// One thread's turn on an object that belongs to one thread at a time.  Refuses where waiting would be
 /// wrong: two threads that share such an object have a bug.
 struct Turn {

@@ -57,6 +57,7 @@ void bind_config(nb::module_ &m) {
         .def_rw("max_connections", &net::Config::max_connections)
         .def_rw("max_keepalive", &net::Config::max_keepalive)
         .def_rw("max_response_bytes", &net::Config::max_response_bytes)
+        .def_rw("decode", &net::Config::decode, "Ask for compressed bodies and unpack them.")
         .def(
             "set_authorities",
             [](net::Config &self, bool verify, std::string ca_file) {

@@ -87,11 +87,13 @@ class PyMailbox {
     int fileno() const { return mailbox_->descriptor(); }
 
     std::uint64_t submit(nb::str method, nb::str url, nb::handle headers, nb::handle body, nb::tuple limits,
-                         const PyCancelToken *cancel, bool pieces, int save_to) {
+                         const PyCancelToken *cancel, bool pieces, int save_to, nb::handle target,
+                         nb::handle connect_to) {
         Graves::clear();
         require_usable();
         refuse_iterable(body);
         net::Request request = request_of(method, url, headers, body, limits, cancel);
+        aim(request, target, connect_to);
         if (PyBytes_Check(body.ptr())) request.body_owner = Graves::hold(nb::borrow(body));
         if (save_to >= 0) keep_open(request, save_to);
         if (auto tag = engine_.submit(std::move(request), mailbox_, pieces)) return *tag;
@@ -210,13 +212,13 @@ void bind_engine(nb::module_ &m) {
         .def("fileno", &PyMailbox::fileno, "The descriptor that is readable while take() has something.")
         .def(
             "submit", &PyMailbox::submit, "method"_a, "url"_a, "headers"_a.none(), "body"_a.none(),
-            "limits"_a, "cancel"_a.none(), "pieces"_a, "save_to"_a = -1,
-            nb::sig(
-                "def submit(self, method: str, url: str, headers: list[tuple[str, str | None]] | None, body: "
-                "bytes | FileBody | IterableBody | None, limits: tuple[float | None, ...], cancel: "
-                "CancelToken | None, "
-                "pieces: "
-                "bool, save_to: int = -1) -> int"),
+            "limits"_a, "cancel"_a.none(), "pieces"_a, "save_to"_a = -1, "target"_a.none() = nb::none(),
+            "connect_to"_a.none() = nb::none(),
+            nb::sig("def submit(self, method: str, url: str, "
+                    "headers: list[tuple[str, str | None]] | list[tuple[bytes, bytes]] | None, "
+                    "body: bytes | FileBody | IterableBody | None, limits: tuple[float | None, ...], "
+                    "cancel: CancelToken | None, pieces: bool, save_to: int = -1, "
+                    "target: bytes | None = None, connect_to: str | None = None) -> int"),
             "Start a request; take() brings its end, or with `pieces` its head.  A 2xx body goes to "
             "`save_to`.")
         .def("pause", &PyMailbox::pause, "seconds"_a, "cancel"_a.none(),

@@ -16,8 +16,10 @@ namespace {
 
 static_assert(kForever == net::kNever);
 
-/// The UTF-8 form of a str, borrowed from it: valid detached for as long as the caller holds the str.
+/// bytes as they are, or the UTF-8 form of a str; borrowed: valid detached for as long as the caller holds it.
 std::string_view utf8_of(nb::handle text) {
+    if (PyBytes_Check(text.ptr()))
+        return {PyBytes_AS_STRING(text.ptr()), static_cast<std::size_t>(PyBytes_GET_SIZE(text.ptr()))};
     Py_ssize_t size = 0;
     const char *data = PyUnicode_AsUTF8AndSize(text.ptr(), &size);
     if (!data) throw nb::python_error();
@@ -87,6 +89,14 @@ net::Request request_of(nb::str method, nb::str url, nb::handle headers, nb::han
                         timeout_ns(limits[3]), timeout_ns(limits[4])};
     if (cancel) request.cancel = cancel->token;
     return request;
+}
+
+void aim(net::Request &request, nb::handle target, nb::handle connect_to) {
+    if (!target.is_none()) request.target = utf8_of(target);
+    if (!net::valid_url_bytes(request.target))
+        throw NetException({net::ErrorKind::local_protocol,
+                            "a request target must be printable ASCII without spaces; nothing was sent"});
+    if (!connect_to.is_none()) request.connect_to = "::" + std::string(utf8_of(connect_to));
 }
 
 }  // namespace offgil::binding

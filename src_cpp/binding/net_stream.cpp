@@ -18,9 +18,12 @@ namespace {
 class PyStream {
   public:
     PyStream(nb::handle client, nb::str method, nb::str url, nb::handle headers, nb::handle body,
-             nb::tuple limits, const PyCancelToken *cancel)
-        : body_(nb::borrow(body)),
-          stream_(core_of(client), request_of(method, url, headers, body, limits, cancel)) {
+             nb::tuple limits, const PyCancelToken *cancel, nb::handle target, nb::handle connect_to)
+        : body_(nb::borrow(body)), stream_(core_of(client), [&] {
+              net::Request request = request_of(method, url, headers, body, limits, cancel);
+              aim(request, target, connect_to);
+              return request;
+          }()) {
         net::Interrupt interrupt = signal_check();
         std::optional<net::Error> error = [&] {
             nb::gil_scoped_release detached;
@@ -71,13 +74,15 @@ void bind_stream(nb::module_ &m) {
     stream
         .def(
             nb::init<nb::handle, nb::str, nb::str, nb::handle, nb::handle, nb::tuple,
-                     const PyCancelToken *>(),
+                     const PyCancelToken *, nb::handle, nb::handle>(),
             "client"_a, "method"_a, "url"_a, "headers"_a.none(), "body"_a.none(), "limits"_a,
-            "cancel"_a.none(), nb::keep_alive<1, 2>(),
-            nb::sig(
-                "def __init__(self, client: Client, method: str, url: str, "
-                "headers: list[tuple[str, str | None]] | None, body: bytes | FileBody | IterableBody | None, "
-                "limits: tuple[float | None, ...], cancel: CancelToken | None) -> None"),
+            "cancel"_a.none(), "target"_a.none() = nb::none(), "connect_to"_a.none() = nb::none(),
+            nb::keep_alive<1, 2>(),
+            nb::sig("def __init__(self, client: Client, method: str, url: str, "
+                    "headers: list[tuple[str, str | None]] | list[tuple[bytes, bytes]] | None, "
+                    "body: bytes | FileBody | IterableBody | None, limits: tuple[float | None, ...], "
+                    "cancel: CancelToken | None, target: bytes | None = None, "
+                    "connect_to: str | None = None) -> None"),
             "Send a request, detached, and wait for the head of its answer.")
         .def("next", &PyStream::next, nb::sig("def next(self) -> bytes | None"),
              "Wait, detached, for the next bytes of the body; None at its end.")

@@ -20,6 +20,7 @@ struct Config {
     std::size_t max_keepalive = 256;           ///< idle connections
     Tls tls;
     Route route;
+    bool decode = true;  ///< asks for compressed bodies, and unpacks them; else they come as they are
     /// Bound on the decoded body of an answer that is held in memory.
     std::size_t max_response_bytes = kUnbounded;
 };

@@ -35,6 +35,8 @@ struct Request {
     std::shared_ptr<const void> body_owner;  ///< keeps `body` alive; null if the caller does
     bool has_body = false;                   ///< an empty body is not the same as none
     std::shared_ptr<Upload> upload;          ///< the body, if it is not `body`; null otherwise
+    std::string target;      ///< what the request line asks for; empty for the URL's path and query
+    std::string connect_to;  ///< "::host:port" where the connection leads; empty for the URL's host
     int save_to = -1;  ///< descriptor, borrowed, of a file that takes a 2xx answer's body
     std::shared_ptr<const void> save_to_owner;  ///< keeps `save_to` open; null if the caller does
     Timeouts timeouts;

@@ -81,7 +81,7 @@ void Transfer::make_handle() {
     set(easy, CURLOPT_PATH_AS_IS, 1L);
     set(easy, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
     set(easy, CURLOPT_BUFFERSIZE, kReceiveBuffer);
-    set(easy, CURLOPT_ACCEPT_ENCODING, codings().c_str());
+    if (config.decode) set(easy, CURLOPT_ACCEPT_ENCODING, codings().c_str());
     set(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
     set(easy, CURLOPT_TCP_KEEPALIVE, 1L);
     set(easy, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(INT_MAX));
@@ -103,6 +103,7 @@ void Transfer::make_handle() {
     set_tls(easy, config.tls);
     set_route(easy, config.route);
     proxy_ = nullptr;
+    aimed_ = false;
 }
 
 void Transfer::renew_handle() {
@@ -143,6 +144,7 @@ void Transfer::begin(const Request &request, Nanos now, Nanos until, Delivery de
         set_proxy(easy(), proxy);
         proxy_ = proxy;
     }
+    aim();
     set_method();
     set_headers();
 }
@@ -151,6 +153,20 @@ bool Transfer::posts() const {
     // A body-less POST, PUT or PATCH still announces "Content-Length: 0" (RFC 9110, section 8.6).
     const std::string &method = request_->method;
     return request_->has_body || request_->upload || method == "POST" || method == "PUT" || method == "PATCH";
+}
+
+void Transfer::aim() {
+    const bool elsewhere = !request_->target.empty() || !request_->connect_to.empty();
+    if (!elsewhere && !aimed_) return;
+    aimed_ = elsewhere;
+    const std::string &target = request_->target;
+    set(easy(), CURLOPT_REQUEST_TARGET, target.empty() ? nullptr : target.c_str());
+    connect_to_.reset();
+    if (!request_->connect_to.empty()) {
+        connect_to_.reset(curl_slist_append(nullptr, request_->connect_to.c_str()));
+        if (!connect_to_) throw std::bad_alloc();
+    }
+    set(easy(), CURLOPT_CONNECT_TO, connect_to_.get());
 }
 
 void Transfer::set_method() {
@@ -221,8 +237,9 @@ void Transfer::set_headers() {
     if (posts())
         for (const char *name : {"Expect", "Content-Type"})
             if (absent(name)) append(std::string(name) + ":");
+    if (absent("Accept")) append("Accept:");  // which would ask for anything
     // libcurl would do this by itself, too, but formats it once more, byte by byte: 4,500 instructions.
-    if (absent("Accept-Encoding")) append("Accept-Encoding: " + codings());
+    if (config_.decode && absent("Accept-Encoding")) append("Accept-Encoding: " + codings());
 
     set(easy(), CURLOPT_HTTPHEADER, list.get());
     if (bare)

@@ -134,6 +134,8 @@ class Transfer {
 
     void make_handle();
     void renew_handle();
+    /// Sets where the request goes, if that is not where its URL says.
+    void aim();
     void set_method();
     /// Whether libcurl is to send it as a POST, under whatever name.
     bool posts() const;
@@ -161,6 +163,9 @@ class Transfer {
     std::unique_ptr<curl_slist, SlistFree> headers_;
     std::unique_ptr<curl_slist, SlistFree>
         bare_headers_;  ///< of a request without own headers that is no POST; built once
+
+    std::unique_ptr<curl_slist, SlistFree> connect_to_;
+    bool aimed_ = false;  ///< the handle is set to another target or host than the URL's
 
     const Request *request_ = nullptr;
     Response response_;
