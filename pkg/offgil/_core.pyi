@@ -176,8 +176,19 @@ class Config:
     def max_response_bytes(self) -> int: ...
     @max_response_bytes.setter
     def max_response_bytes(self, arg: int, /) -> None: ...
+    @property
+    def decode(self) -> bool:
+        """Ask for compressed bodies and unpack them."""
+
+    @decode.setter
+    def decode(self, arg: bool, /) -> None: ...
     def set_authorities(self, verify: bool, ca_file: str) -> None:
         """Whom to trust; an empty file stands for the system's."""
+
+    def set_verification(self, check_hostname: bool, flags: int, ca_pem: str) -> None:
+        """
+        How: `flags` as ssl.VerifyFlags, `ca_pem` in place of a file if it is not empty.
+        """
 
     def set_certificate(self, cert_file: str, key_file: str, password: str) -> None:
         """Show this certificate to servers that ask; reads both files."""
@@ -189,6 +200,20 @@ class Config:
         self, for_http: tuple[str, str, str] | None, for_https: tuple[str, str, str] | None, no_proxy: str
     ) -> None:
         """Each as URL, user and password."""
+
+    def add_proxy_header(self, name: bytes, value: bytes) -> None:
+        """Send a header to proxies only."""
+
+    def set_local_address(self, address: str) -> None:
+        """Connect from there."""
+
+    def add_socket_option(self, level: int, name: int, value: bytes) -> None:
+        """For setsockopt, before a socket is connected."""
+
+    def set_longest_idle(self, seconds: int) -> None:
+        """
+        How long a kept connection may have been idle that is used again; 0 for any time.
+        """
 
     def set_unix_socket(self, path: str) -> None:
         """Connect there instead of to the URLs' hosts."""
@@ -294,12 +319,14 @@ class Mailbox:
         self,
         method: str,
         url: str,
-        headers: list[tuple[str, str | None]] | None,
-        body: bytes | FileBody | IterableBody | None,
+        headers: list[tuple[str, str | None]] | list[tuple[bytes, bytes]] | None,
+        body: bytes | FileBody | IterableBody | FedBody | None,
         limits: tuple[float | None, ...],
         cancel: CancelToken | None,
         pieces: bool,
         save_to: int = -1,
+        target: bytes | None = None,
+        connect_to: str | None = None,
     ) -> int:
         """
         Start a request; take() brings its end, or with `pieces` its head.  A 2xx body goes to `save_to`.
@@ -313,6 +340,9 @@ class Mailbox:
     def cancel(self, number: int) -> None:
         """End a request without a word; nothing happens if it is over."""
 
+    def nudge(self) -> None:
+        """Make the engine look at what a FedBody was given."""
+
     def abandon(self) -> None:
         """End all that is under way, without a word."""
 
@@ -320,6 +350,22 @@ class Mailbox:
         """
         What came since the last time; None where a pause is over or a stream has something.
         """
+
+class FedBody:
+    """The body of one request of a Mailbox, brought piece by piece."""
+
+    def __init__(self, size: int | None) -> None:
+        """`size` is how many bytes there will be, None for any number."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether the next piece is wanted; take() brings None when it is."""
+
+    def give(self, piece: bytes) -> None:
+        """Bring a piece, not empty, then nudge() the mailbox."""
+
+    def finish(self) -> None:
+        """Say that there is no more, then nudge() the mailbox."""
 
 class AsyncStream:
     """A response whose body comes in pieces by itself."""
@@ -334,6 +380,10 @@ class AsyncStream:
     def url(self) -> str: ...
     @property
     def raw_headers(self) -> list[tuple[bytes, bytes]]: ...
+    @property
+    def connection(self) -> tuple[tuple[str, int], tuple[str, int], bool, tuple[str, str, str, int, str, bytes] | None]:
+        """Both ends, whether it was opened for this request, and its TLS."""
+
     @property
     def number(self) -> int: ...
     def next(self) -> bytes | None:
@@ -352,10 +402,12 @@ class Stream:
         client: Client,
         method: str,
         url: str,
-        headers: list[tuple[str, str | None]] | None,
+        headers: list[tuple[str, str | None]] | list[tuple[bytes, bytes]] | None,
         body: bytes | FileBody | IterableBody | None,
         limits: tuple[float | None, ...],
         cancel: CancelToken | None,
+        target: bytes | None = None,
+        connect_to: str | None = None,
     ) -> None:
         """Send a request, detached, and wait for the head of its answer."""
 
@@ -369,6 +421,10 @@ class Stream:
     def url(self) -> str: ...
     @property
     def raw_headers(self) -> list[tuple[bytes, bytes]]: ...
+    @property
+    def connection(self) -> tuple[tuple[str, int], tuple[str, int], bool, tuple[str, str, str, int, str, bytes] | None]:
+        """Both ends, whether it was opened for this request, and its TLS."""
+
     def next(self) -> bytes | None:
         """Wait, detached, for the next bytes of the body; None at its end."""
 

@@ -98,7 +98,7 @@ class AsyncClient(BaseClient):
 
         Arguments and errors as for :meth:`request`, but it is never sent again by the client's ``retry``.  The ``read``
         timeout bounds each wait for more of the body, and the time between two reads does not count; ``deadline``
-        bounds all of it.  A stream counts as one of ``max_connections`` until its body is over or it is closed.
+        bounds all of it.  A stream counts as one of ``max_connections`` until its last byte is read or it is closed.
         """
         return self._stream(*self._encode(method, url, **options))
 
@@ -199,7 +199,7 @@ class AsyncClient(BaseClient):
 
     def _open_port(self, loop: asyncio.AbstractEventLoop) -> Port:
         # Loops in other threads may do the same.
-        ports = self.__dict__.setdefault("_ports", Ports())
+        ports: Ports = self.__dict__.setdefault("_ports", Ports())
         return ports.open(self, self._core, loop, lambda: AsyncioPort(self._core, AsyncStreamResponse, loop))
 
 

@@ -20,6 +20,14 @@ class Target(Protocol):
     def settle(self, number: int, outcome: Any, /) -> None: ...
 
 
+class Event(Protocol):
+    """What asyncio's and trio's events have in common."""
+
+    def set(self) -> None: ...
+
+    async def wait(self) -> Any: ...
+
+
 class Port:
     """What one event loop has under way with one client; a subclass for each kind of loop.
 
@@ -36,10 +44,19 @@ class Port:
         self.submit = self._mailbox.submit
         #: Start a pause, whose outcome is ``None``.
         self.pause = self._mailbox.pause
+        #: Make the engine look at what the body of a request was given.
+        self.nudge = self._mailbox.nudge
 
-    def expect(self, number: int, target: Target) -> None:
-        """Let ``target`` have the next outcome of what has that number."""
-        self._waiting[number] = target
+    def expect(self, number: int, target: Target | None) -> None:
+        """Let ``target`` have the next outcome of what has that number, or nobody."""
+        if target is None:
+            self._waiting.pop(number, None)
+        else:
+            self._waiting[number] = target
+
+    def new_event(self) -> Event:
+        """Return an event of the loop's kind, to wait for once."""
+        raise NotImplementedError
 
     async def outcome_of(self, number: int) -> Any:
         """Return or raise the next outcome of what has that number; cancelling the task ends it for good."""
@@ -108,6 +125,9 @@ class AsyncioPort(Port):
         elif target is not None:
             target.settle(number, outcome)
 
+    def new_event(self) -> Event:
+        return asyncio.Event()
+
     @property
     def gone(self) -> bool:
         return self.loop.is_closed()
@@ -146,7 +166,7 @@ class Ports(dict[object, Port]):
             weakref.finalize(owner, core.close)
         port = self[loop] = make()
         for other, left in self.copy().items():
-            if left.gone and self.pop(other, None):
+            if left.gone and self.pop(other, left) is left:
                 left.abandon()
         return port
 

@@ -8,6 +8,7 @@ from typing import Generic, Self, TypeVar
 
 from offgil import _core
 from offgil.async_port import Port
+from offgil.async_upload import Feeder
 from offgil.errors import RequestError, StreamConsumed
 from offgil.lines import LineDecoder
 from offgil.response import charset_of, status_error
@@ -98,12 +99,16 @@ class AsyncStreamResponse(_core.AsyncStream, StreamHead):
         self.close()
         self._port.settle(self.number, None)  # a task that waits for more finds out
 
-    async def _next(self) -> bytes | None:
-        """Return the next bytes; ``None`` at the end."""
+    async def _next(self, feeder: Feeder | None = None) -> bytes | None:
+        """Return the next bytes, ``None`` at the end; feed the request's body, if it is not over yet."""
         while True:
             piece = self.next()
             if piece != b"":
                 return piece
+            if feeder is not None and feeder.wanted:
+                await feeder.feed()
+                self._port.nudge()
+                continue
             if self._reading:
                 raise RuntimeError("a stream belongs to one task at a time")
             self._reading = True

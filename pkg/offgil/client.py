@@ -99,7 +99,7 @@ class Client(BaseClient):
 
         Arguments and errors as for :meth:`request`, but it is never sent again by the client's ``retry``.  The ``read``
         timeout bounds each wait for more of the body, and the time between two reads does not count; ``deadline``
-        bounds all of it.  A stream counts as one of ``max_connections`` until its body is over or it is closed.
+        bounds all of it.  A stream counts as one of ``max_connections`` until its last byte is read or it is closed.
         """
         encoded, follow = self._encode(method, url, **options)
         if self._is_plain(None, follow):

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from offgil._core import FileBody, IterableBody
 from offgil.errors import LocalProtocolError
 
-__all__ = ["Body", "Content", "encode_body", "iterable_body", "replayable"]
+__all__ = ["Body", "Content", "announced_length", "encode_body", "iterable_body", "replayable"]
 
 Content = bytes | bytearray | memoryview | str | BinaryIO | Iterable[bytes | bytearray | memoryview]
 Body = bytes | FileBody | IterableBody
@@ -88,14 +88,24 @@ def iterable_body(content: Iterable[Any], announced: Iterable[str]) -> Body:
     Raises:
         LocalProtocolError: they are not one number.
     """
-    lengths = {value.strip() for value in announced}
-    if not lengths:
-        return IterableBody(content, None)
-    length = lengths.pop()
-    if lengths or not (length.isascii() and length.isdigit() and len(length) < 19):
-        raise LocalProtocolError(f"Content-Length {length!r}: give one number, or none; nothing was sent")
-    if int(length) > 0:
-        return IterableBody(content, int(length))
+    length = announced_length(announced)
+    if length != 0:
+        return IterableBody(content, length)
     if any(content):  # the core would not even ask
         raise LocalProtocolError("the request's body is longer than its Content-Length, 0; nothing was sent")
     return b""
+
+
+def announced_length(values: Iterable[str]) -> int | None:
+    """Return what a request's Content-Length headers say.
+
+    Raises:
+        LocalProtocolError: they are not one number.
+    """
+    lengths = {value.strip() for value in values}
+    if not lengths:
+        return None
+    length = lengths.pop()
+    if lengths or not (length.isascii() and length.isdigit() and len(length) < 19):
+        raise LocalProtocolError(f"Content-Length {length!r}: give one number, or none; nothing was sent")
+    return int(length)

@@ -38,6 +38,7 @@ Network errors carry httpx's names and nesting, so that code written for httpx r
     │   ├── StreamClosed
     │   └── StreamConsumed
     ├── UnusableCertificate     (also ValueError)
+    ├── UnusableSSLContext      (also ValueError)
     ├── BatchError
     ├── UnknownKind             (also ValueError)
     ├── ExecutorError
@@ -114,6 +115,7 @@ __all__ = [
     "UnknownKind",
     "UnsupportedProtocol",
     "UnusableCertificate",
+    "UnusableSSLContext",
     "WorkerDied",
     "WriteError",
     "WriteTimeout",
@@ -273,6 +275,10 @@ class UnknownKind(OffgilError, ValueError):
 
 class UnusableCertificate(OffgilError, ValueError):
     """The files of a client's ``cert`` cannot be read, or do not belong together."""
+
+
+class UnusableSSLContext(OffgilError, ValueError):
+    """An :class:`ssl.SSLContext` asks for what cannot be read from it, or not be done without Python's own TLS."""
 
 
 class BatchError(OffgilError):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from offgil import _core
 
-__all__ = ["Http2", "configure_route"]
+__all__ = ["Http2", "configure_route", "configure_socket"]
 
 Http2 = bool | Literal["prior-knowledge"]
 Proxy = tuple[str, str, str]  # URL, user, password
@@ -26,6 +27,7 @@ def configure_route(
     no_proxy: str | Sequence[str] | None,
     trust_env: bool,
     uds: str | os.PathLike[str] | None,
+    proxy_auth: tuple[str, str] | None = None,
 ) -> None:
     """Check the arguments of :class:`BaseClient` and hand them to ``config``.
 
@@ -40,9 +42,25 @@ def configure_route(
         return
     environment: Mapping[str, str] = os.environ if trust_env and proxy is None else {}
     given = None if proxy is None else parse_proxy(proxy, "proxy")
+    if given is not None and proxy_auth is not None:
+        given = (given[0], *proxy_auth)
     for_http, for_https = (given, given) if given else proxies_of(environment)
     exempt = _variable(environment, "no_proxy", "NO_PROXY")[1] if no_proxy is None else no_proxy
     config.set_proxies(for_http, for_https, exempt if isinstance(exempt, str) else ",".join(exempt))
+
+
+def configure_socket(
+    config: _core.Config, local_address: str | None, options: Iterable[tuple[int, int, bytes]]
+) -> None:
+    """Hand what sockets are set to before they are connected to ``config``.
+
+    Raises:
+        ValueError: the address is none.
+    """
+    if local_address is not None:
+        config.set_local_address(str(ipaddress.ip_address(local_address)))
+    for level, name, value in options:
+        config.add_socket_option(level, name, value)
 
 
 def proxies_of(environment: Mapping[str, str]) -> tuple[Proxy | None, Proxy | None]:

@@ -65,6 +65,15 @@ void bind_config(nb::module_ &m) {
                 self.tls.ca_file = std::move(ca_file);
             },
             "verify"_a, "ca_file"_a, "Whom to trust; an empty file stands for the system's.")
+        .def(
+            "set_verification",
+            [](net::Config &self, bool check_hostname, unsigned long flags, std::string ca_pem) {
+                self.tls.check_hostname = check_hostname;
+                self.tls.verify_flags = flags;
+                self.tls.ca_pem = std::move(ca_pem);
+            },
+            "check_hostname"_a, "flags"_a, "ca_pem"_a,
+            "How: `flags` as ssl.VerifyFlags, `ca_pem` in place of a file if it is not empty.")
         .def("set_certificate", &set_certificate, "cert_file"_a, "key_file"_a, "password"_a,
              "Show this certificate to servers that ask; reads both files.")
         .def(
@@ -85,6 +94,27 @@ void bind_config(nb::module_ &m) {
             nb::sig("def set_proxies(self, for_http: tuple[str, str, str] | None, "
                     "for_https: tuple[str, str, str] | None, no_proxy: str) -> None"),
             "Each as URL, user and password.")
+        .def(
+            "add_proxy_header",
+            [](net::Config &self, nb::object name, nb::object value) {
+                const net::Header header = header_of(name, value);
+                net::add_proxy_header(self.route, header.name, header.value);
+            },
+            "name"_a, "value"_a, nb::sig("def add_proxy_header(self, name: bytes, value: bytes) -> None"),
+            "Send a header to proxies only.")
+        .def(
+            "set_local_address",
+            [](net::Config &self, std::string address) { self.route.local_address = std::move(address); },
+            "address"_a, "Connect from there.")
+        .def(
+            "add_socket_option",
+            [](net::Config &self, int level, int name, nb::bytes value) {
+                self.route.socket_options.push_back({level, name, {value.c_str(), value.size()}});
+            },
+            "level"_a, "name"_a, "value"_a, "For setsockopt, before a socket is connected.")
+        .def(
+            "set_longest_idle", [](net::Config &self, long seconds) { self.route.longest_idle = seconds; },
+            "seconds"_a, "How long a kept connection may have been idle that is used again; 0 for any time.")
         .def(
             "set_unix_socket",
             [](net::Config &self, std::string path) { self.route.unix_socket = std::move(path); }, "path"_a,

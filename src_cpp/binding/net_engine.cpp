@@ -2,12 +2,15 @@
 //
 // None of this detaches: what takes a lock holds it for moving a pointer, and nothing waits.
 #include <fcntl.h>
+#include <nanobind/stl/optional.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -60,7 +63,27 @@ class Graves {
     static inline std::atomic<Grave *> newest_{nullptr};
 };
 
-/// Locking: nothing here changes after construction; mailbox and engine lock by themselves.
+/// A request's body that Python brings while its request runs.
+///
+/// Locking: `pipe` locks by itself, the rest never changes.
+struct PyFedBody {
+    explicit PyFedBody(std::optional<std::uint64_t> bytes) : size(bytes) {}
+
+    void begin(net::Request &request) const {
+        request.pipe = pipe;
+        request.upload = std::make_shared<net::FedUpload>(
+            size, net::FedUpload::Source{&net::Pipe::pour, request.pipe.get()});
+    }
+
+    void give(nb::bytes piece) const {
+        const std::string_view bytes(piece.c_str(), piece.size());
+        pipe->give(bytes, Graves::hold(std::move(piece)));
+    }
+
+    const std::optional<std::uint64_t> size;
+    const std::shared_ptr<net::Pipe> pipe = std::make_shared<net::Pipe>();
+};
+
 /// Gives the request a descriptor of its own: the caller's may be closed while the engine still writes.
 void keep_open(net::Request &request, int descriptor) {
     request.save_to = ::fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
@@ -72,6 +95,7 @@ void keep_open(net::Request &request, int descriptor) {
     request.save_to_owner = std::shared_ptr<const void>(nullptr, close_it);
 }
 
+/// Locking: nothing here changes after construction; mailbox and engine lock by themselves.
 class PyMailbox {
   public:
     PyMailbox(nb::object client, nb::object stream_type)
@@ -82,7 +106,10 @@ class PyMailbox {
           engine_(core_of(client_).pool().engine()),
           mailbox_(std::make_shared<net::Mailbox>()) {}
 
-    ~PyMailbox() { abandon(); }
+    ~PyMailbox() {
+        mailbox_->take();  // answers that nobody will read make room for others
+        abandon();
+    }
 
     int fileno() const { return mailbox_->descriptor(); }
 
@@ -92,13 +119,15 @@ class PyMailbox {
         Graves::clear();
         require_usable();
         refuse_iterable(body);
-        net::Request request = request_of(method, url, headers, body, limits, cancel);
+        const bool fed = nb::isinstance<PyFedBody>(body);
+        net::Request request = request_of(method, url, headers, fed ? nb::none() : body, limits, cancel);
+        if (fed) nb::cast<PyFedBody &>(body).begin(request);
         aim(request, target, connect_to);
         if (PyBytes_Check(body.ptr())) request.body_owner = Graves::hold(nb::borrow(body));
         if (save_to >= 0) keep_open(request, save_to);
         if (auto tag = engine_.submit(std::move(request), mailbox_, pieces)) return *tag;
-        throw NetException(
-            net::failure(net::ErrorKind::closed, request_of(method, url, headers, body, limits, cancel)));
+        throw NetException(net::failure(net::ErrorKind::closed,
+                                        request_of(method, url, nb::none(), nb::none(), limits, cancel)));
     }
 
     std::uint64_t pause(nb::handle seconds, const PyCancelToken *cancel) {
@@ -150,7 +179,7 @@ class PyAsyncStream {
           head_(std::move(head)),
           feed_(std::move(feed)) {}
     PyAsyncStream(const PyAsyncStream &) = delete;
-    ~PyAsyncStream() { mailbox_.cancel(tag_); }
+    ~PyAsyncStream() { close(); }
 
     nb::object next() {
         auto [what, refill] = feed_->take();
@@ -162,8 +191,7 @@ class PyAsyncStream {
     }
 
     void close() {
-        feed_->close();
-        mailbox_.cancel(tag_);
+        if (feed_->close()) mailbox_.cancel(tag_);
     }
 
     std::uint64_t number() const { return tag_; }
@@ -210,30 +238,43 @@ void bind_engine(nb::module_ &m) {
         .def(nb::init<nb::object, nb::object>(), "client"_a, "stream_type"_a,
              nb::sig("def __init__(self, client: Client, stream_type: type[AsyncStream]) -> None"))
         .def("fileno", &PyMailbox::fileno, "The descriptor that is readable while take() has something.")
-        .def(
-            "submit", &PyMailbox::submit, "method"_a, "url"_a, "headers"_a.none(), "body"_a.none(),
-            "limits"_a, "cancel"_a.none(), "pieces"_a, "save_to"_a = -1, "target"_a.none() = nb::none(),
-            "connect_to"_a.none() = nb::none(),
-            nb::sig("def submit(self, method: str, url: str, "
-                    "headers: list[tuple[str, str | None]] | list[tuple[bytes, bytes]] | None, "
-                    "body: bytes | FileBody | IterableBody | None, limits: tuple[float | None, ...], "
-                    "cancel: CancelToken | None, pieces: bool, save_to: int = -1, "
-                    "target: bytes | None = None, connect_to: str | None = None) -> int"),
-            "Start a request; take() brings its end, or with `pieces` its head.  A 2xx body goes to "
-            "`save_to`.")
+        .def("submit", &PyMailbox::submit, "method"_a, "url"_a, "headers"_a.none(), "body"_a.none(),
+             "limits"_a, "cancel"_a.none(), "pieces"_a, "save_to"_a = -1, "target"_a.none() = nb::none(),
+             "connect_to"_a.none() = nb::none(),
+             nb::sig(
+                 "def submit(self, method: str, url: str, "
+                 "headers: list[tuple[str, str | None]] | list[tuple[bytes, bytes]] | None, "
+                 "body: bytes | FileBody | IterableBody | FedBody | None, limits: tuple[float | None, ...], "
+                 "cancel: CancelToken | None, pieces: bool, save_to: int = -1, "
+                 "target: bytes | None = None, connect_to: str | None = None) -> int"),
+             "Start a request; take() brings its end, or with `pieces` its head.  A 2xx body goes to "
+             "`save_to`.")
         .def("pause", &PyMailbox::pause, "seconds"_a, "cancel"_a.none(),
              nb::sig("def pause(self, seconds: float, cancel: CancelToken | None) -> int"),
              "Start a pause, which a close and the token end early, and return its number.")
         .def("cancel", &PyMailbox::cancel, "number"_a,
              "End a request without a word; nothing happens if it is over.")
+        .def("nudge", &PyMailbox::nudge, "Make the engine look at what a FedBody was given.")
         .def("abandon", &PyMailbox::abandon, "End all that is under way, without a word.")
         .def(
             "take", [](nb::handle_t<PyMailbox> self) { return nb::cast<PyMailbox &>(self).take(self); },
             nb::sig("def take(self) -> list[tuple[int, Response | AsyncStream | Exception | None]]"),
             "What came since the last time; None where a pause is over or a stream has something.");
 
+    nb::class_<PyFedBody>(m, "FedBody", "The body of one request of a Mailbox, brought piece by piece.")
+        .def(nb::init<std::optional<std::uint64_t>>(), "size"_a.none(),
+             "`size` is how many bytes there will be, None for any number.")
+        .def_prop_ro(
+            "asks", [](const PyFedBody &self) { return self.pipe->asked(); },
+            "Whether the next piece is wanted; take() brings None when it is.")
+        .def("give", &PyFedBody::give, "piece"_a, "Bring a piece, not empty, then nudge() the mailbox.")
+        .def(
+            "finish", [](const PyFedBody &self) { self.pipe->finish(); },
+            "Say that there is no more, then nudge() the mailbox.");
+
     nb::class_<PyAsyncStream> stream(m, "AsyncStream", "A response whose body comes in pieces by itself.");
     bind_head(stream);
+    bind_connection(stream);
     stream.def_prop_ro("number", &PyAsyncStream::number)
         .def("next", &PyAsyncStream::next, nb::sig("def next(self) -> bytes | None"),
              "The next bytes of the body; None at its end; b\"\" if take() will tell when there are any.")

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
 
 #include <string_view>
@@ -40,6 +41,18 @@ inline nb::list raw_headers(const net::Response &response) {
     return pairs;
 }
 
+/// ((client's address, port), (server's address, port), opened for this request, TLS or None): TLS as
+/// (version, cipher, the cipher's protocol, its bits, ALPN, certificate in DER).
+inline nb::tuple connection_of(const net::Response &response) {
+    const net::Connection &c = response.connection;
+    nb::object tls = nb::none();
+    if (c.tls.version)
+        tls = nb::make_tuple(c.tls.version, c.tls.cipher, c.tls.cipher_protocol, c.tls.cipher_bits,
+                             c.tls.alpn, nb::bytes(c.tls.certificate.data(), c.tls.certificate.size()));
+    return nb::make_tuple(nb::make_tuple(c.here.ip, c.here.port), nb::make_tuple(c.there.ip, c.there.port),
+                          c.opened, tls);
+}
+
 /// Defines the properties of a head on the class of `Answer`, whose head() never changes.
 template <typename Answer>
 void bind_head(nb::class_<Answer> &type) {
@@ -50,6 +63,16 @@ void bind_head(nb::class_<Answer> &type) {
         .def_prop_ro(
             "raw_headers", [](const Answer &self) { return raw_headers(self.head()); },
             nb::sig("def raw_headers(self) -> list[tuple[bytes, bytes]]"));
+}
+
+/// The same for the connection, on the class of an answer in pieces.
+template <typename Answer>
+void bind_connection(nb::class_<Answer> &type) {
+    type.def_prop_ro(
+        "connection", [](const Answer &self) { return connection_of(self.head()); },
+        nb::sig("def connection(self) -> tuple[tuple[str, int], tuple[str, int], bool, "
+                "tuple[str, str, str, int, str, bytes] | None]"),
+        "Both ends, whether it was opened for this request, and its TLS.");
 }
 
 }  // namespace offgil::binding

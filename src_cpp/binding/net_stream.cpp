@@ -50,7 +50,8 @@ class PyStream {
     void close() {
         Turn turn(busy_, kRefusal);
         {
-            nb::gil_scoped_release detached;
+            std::optional<nb::gil_scoped_release> detached;
+            if (stream_.running()) detached.emplace();
             stream_.close();
         }
         body_.reset();  // an iterable may hold what holds this
@@ -71,19 +72,19 @@ class PyStream {
 void bind_stream(nb::module_ &m) {
     nb::class_<PyStream> stream(m, "Stream", "A response whose body comes in pieces, on the calling thread.");
     bind_head(stream);
+    bind_connection(stream);
     stream
-        .def(
-            nb::init<nb::handle, nb::str, nb::str, nb::handle, nb::handle, nb::tuple,
-                     const PyCancelToken *, nb::handle, nb::handle>(),
-            "client"_a, "method"_a, "url"_a, "headers"_a.none(), "body"_a.none(), "limits"_a,
-            "cancel"_a.none(), "target"_a.none() = nb::none(), "connect_to"_a.none() = nb::none(),
-            nb::keep_alive<1, 2>(),
-            nb::sig("def __init__(self, client: Client, method: str, url: str, "
-                    "headers: list[tuple[str, str | None]] | list[tuple[bytes, bytes]] | None, "
-                    "body: bytes | FileBody | IterableBody | None, limits: tuple[float | None, ...], "
-                    "cancel: CancelToken | None, target: bytes | None = None, "
-                    "connect_to: str | None = None) -> None"),
-            "Send a request, detached, and wait for the head of its answer.")
+        .def(nb::init<nb::handle, nb::str, nb::str, nb::handle, nb::handle, nb::tuple, const PyCancelToken *,
+                      nb::handle, nb::handle>(),
+             "client"_a, "method"_a, "url"_a, "headers"_a.none(), "body"_a.none(), "limits"_a,
+             "cancel"_a.none(), "target"_a.none() = nb::none(), "connect_to"_a.none() = nb::none(),
+             nb::keep_alive<1, 2>(),
+             nb::sig("def __init__(self, client: Client, method: str, url: str, "
+                     "headers: list[tuple[str, str | None]] | list[tuple[bytes, bytes]] | None, "
+                     "body: bytes | FileBody | IterableBody | None, limits: tuple[float | None, ...], "
+                     "cancel: CancelToken | None, target: bytes | None = None, "
+                     "connect_to: str | None = None) -> None"),
+             "Send a request, detached, and wait for the head of its answer.")
         .def("next", &PyStream::next, nb::sig("def next(self) -> bytes | None"),
              "Wait, detached, for the next bytes of the body; None at its end.")
         .def("close", &PyStream::close, "Drop what is unread; ends a connection in the middle of an answer.");

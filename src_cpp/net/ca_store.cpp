@@ -2,6 +2,8 @@
 
 #include <curl/curl.h>
 #include <openssl/crypto.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/x509_vfy.h>
 #include <sys/stat.h>
 
@@ -9,6 +11,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -53,6 +56,19 @@ struct Registry {
     std::size_t next = 0;  ///< the oldest entry
 };
 
+/// Adds each certificate of a bundle; false if there is none.
+bool add_pem(X509_STORE *store, const std::string &pem) {
+    std::unique_ptr<BIO, int (*)(BIO *)> bytes(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())),
+                                               &BIO_free);
+    bool any = false;
+    while (X509 *certificate = bytes ? PEM_read_bio_X509(bytes.get(), nullptr, nullptr, nullptr) : nullptr) {
+        any |= X509_STORE_add_cert(store, certificate) == 1;
+        X509_free(certificate);
+    }
+    ERR_clear_error();  // of the end
+    return any;
+}
+
 Registry &registry() {
     static std::atomic<Registry *> current{new Registry};
     Registry *known = current.load(std::memory_order_acquire);
@@ -92,13 +108,21 @@ void CaStore::Free::operator()(X509_STORE *store) const {
 
 X509_STORE *CaStore::get() {
     std::lock_guard lock(mutex_);
-    if (tried_) return store_.get();
-    tried_ = true;
+    if (!std::exchange(tried_, true)) store_.reset(load());
+    return store_.get();
+}
+
+/// With `mutex_` held.
+X509_STORE *CaStore::load() {
     std::unique_ptr<X509_STORE, Free> store(X509_STORE_new());
     if (!store) return nullptr;
     const curl_version_info_data *curl = curl_version_info(CURLVERSION_NOW);
     bool loaded = false;
-    if (!file_.empty()) {
+    if (!pem_.empty()) {
+        loaded = add_pem(store.get(), pem_);
+    } else if (std::filesystem::is_directory(file_)) {
+        loaded = X509_STORE_load_path(store.get(), file_.c_str()) == 1;
+    } else if (!file_.empty()) {
         loaded = X509_STORE_load_file(store.get(), file_.c_str()) == 1;
     } else {
         if (curl->cainfo) loaded = X509_STORE_load_file(store.get(), curl->cainfo) == 1;
@@ -106,9 +130,8 @@ X509_STORE *CaStore::get() {
     }
     if (!loaded) return nullptr;
     // As libcurl's own store: a certificate in the bundle is trusted even if its issuer is not.
-    X509_STORE_set_flags(store.get(), X509_V_FLAG_PARTIAL_CHAIN);
-    store_ = std::move(store);
-    return store_.get();
+    X509_STORE_set_flags(store.get(), X509_V_FLAG_PARTIAL_CHAIN | flags_);
+    return store.release();
 }
 
 bool CaStore::usable() {

@@ -15,8 +15,12 @@ namespace offgil::net {
 /// is safe.
 class CaStore {
   public:
-    /// `file` is a PEM bundle; empty for what libcurl was built to use, else OpenSSL's default paths.
+    /// `file` is a PEM bundle or a folder of hashed names; empty for what libcurl was built to use, else
+    /// OpenSSL's default paths.
     explicit CaStore(std::string file) : file_(std::move(file)) {}
+
+    /// `pem` is the bundle itself; `flags` are OpenSSL's X509_V_FLAG_*.
+    CaStore(std::string pem, unsigned long flags) : pem_(std::move(pem)), flags_(flags) {}
 
     /// The store that all clients of this process share that trust `file`; another one once the file has
     /// changed.  From any thread.
@@ -34,7 +38,11 @@ class CaStore {
     struct Free {
         void operator()(X509_STORE *store) const;
     };
+    X509_STORE *load();
+
     std::string file_;
+    std::string pem_;
+    unsigned long flags_ = 0;
     std::mutex mutex_;                         // guards store_ and tried_ until the first get() is over
     std::unique_ptr<X509_STORE, Free> store_;  // written once, under mutex_
     bool tried_ = false;

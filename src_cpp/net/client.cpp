@@ -37,6 +37,8 @@ std::optional<Result> drive(Slot &slot, const Request &request, const CancelToke
             continue;
         }
         bool ready = slot.multi.poll(now, std::min(deadline, ask_at));
+        // Before libcurl makes progress, which would count: limits may be shorter than a turn.
+        if (!ready && monotonic_now() >= deadline) return transfer.timeout_error(deadline);
         // A busy socket must not put off the question, nor must each packet ask it.
         if (interrupt.requested && (!ready || now >= ask_at)) {
             if (interrupt()) return failure(ErrorKind::interrupted, request);

@@ -170,12 +170,14 @@ void Engine::loop() {
         const bool woken = running_->turn();
         const Nanos now = monotonic_now();
         if (feeds_ > 0) pump(now);
+        if (pipes_ > 0) feed_uploads(now);
         bool started = receive();
         if (woken || now >= scan_at_) expire(now, woken);
         started |= admit();
         bound_connections(now);
         ring();
-        if (!started && may_sleep()) multi.poll(now, std::min(running_->due(), scan_at_));
+        if (!started && may_sleep() && !multi.poll(now, std::min(running_->due(), scan_at_)))
+            running_->expire();
     }
 }
 
@@ -213,6 +215,7 @@ bool Engine::receive() {
 void Engine::wait_or_start(Call &call) {
     if (!call.pauses && queue_.empty() && room()) return start(call);
     (call.pauses ? pauses_ : queue_).emplace(call.tag, &call);
+    if (!call.pauses) unread_->wanted.store(true);  // admit() looks at the count afterwards
     call.link = CancelToken::Link(call.request.cancel, running_->multi());
     scan_at_ = std::min({scan_at_, call.until, call.pool_until});
 }
@@ -220,6 +223,8 @@ void Engine::wait_or_start(Call &call) {
 void Engine::start(Call &call) {
     call.link = {};
     if (call.feed) ++feeds_;
+    call.piped = call.request.pipe != nullptr;
+    if (call.piped) ++pipes_;
     call.item = &running_->start(std::move(call.request), call.tag, call.until, call.feed);
     if (pool_.config().max_keepalive == 0)
         curl_easy_setopt(call.item->transfer.easy(), CURLOPT_FORBID_REUSE, 1L);
@@ -233,6 +238,7 @@ bool Engine::admit() {
         start(call);
         started = true;
     }
+    if (queue_.empty() && unread_->wanted.load(std::memory_order_relaxed)) unread_->wanted.store(false);
     return started;
 }
 
@@ -287,6 +293,24 @@ bool Engine::pump(Running::Item &item, Nanos now) {
     return false;
 }
 
+/// Lets transfers go on whose feeder has brought something, and asks the others.
+void Engine::feed_uploads(Nanos now) {
+    const auto &items = running_->items();
+    for (std::size_t i = 0; i < items.size();)
+        if (!items[i]->request.pipe || !items[i]->transfer.starved() || feed_upload(*items[i], now)) ++i;
+}
+
+/// False if that ended the transfer.
+bool Engine::feed_upload(Running::Item &item, Nanos now) {
+    if (!item.request.upload->refill()) {
+        if (item.request.pipe->ask()) post(*calls_.at(item.tag), {item.tag, {}, nullptr});
+        return true;
+    }
+    const CURLcode code = item.transfer.resume_sending(now);
+    if (code != CURLE_OK) running_->fail(item, std::get<Error>(item.transfer.finish(code, now)));
+    return code == CURLE_OK;
+}
+
 void Engine::on_end(Running::Item &item, Result result) {
     Call &call = *calls_.at(item.tag);
     auto *answer = std::get_if<Response>(&result);
@@ -315,6 +339,7 @@ void Engine::on_end(Running::Item &item, Result result) {
         std::swap(rest.body, transfer.body());
     bool tell = item.feed->add(std::exchange(rest.body, {}));
     tell |= item.feed->finish(std::move(error));
+    if (pool_.config().max_connections != kUnbounded) item.feed->hold(unread_);
     if (!item.opened)
         post(call, {item.tag, std::move(rest), item.feed});
     else if (tell)
@@ -342,6 +367,7 @@ void Engine::drop(Call &call) {
 
 void Engine::forget(Call &call) {
     if (call.item && call.feed) --feeds_;
+    if (call.piped) --pipes_;
     queue_.erase(call.tag);
     pauses_.erase(call.tag);
     calls_.erase(call.tag);

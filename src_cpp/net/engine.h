@@ -64,6 +64,7 @@ class Engine {
         std::shared_ptr<Feed> feed;
         Request request;  ///< until it starts
         bool pauses = false;
+        bool piped = false;  ///< while it runs: somebody feeds its body
         Nanos submitted = 0;
         Nanos until = kNever;           ///< of the request as a whole, or of the pause
         Nanos pool_until = kNever;      ///< of the wait for one of max_connections
@@ -100,13 +101,17 @@ class Engine {
     bool receive();
     bool may_sleep();
     void wait_or_start(Call &call);
-    bool room() const { return running_->items().size() < pool_.config().max_connections; }
+    bool room() const {
+        return running_->items().size() + unread_->count.load() < pool_.config().max_connections;
+    }
     void start(Call &call);
     bool admit();
     void expire(Nanos now, bool woken);
     void expire(Waiting &waiting, Nanos now, bool woken);
     void pump(Nanos now);
     bool pump(Running::Item &item, Nanos now);
+    void feed_uploads(Nanos now);
+    bool feed_upload(Running::Item &item, Nanos now);
     void on_end(Running::Item &item, Result result);
     void fail(Call &call, ErrorKind kind);
     void drop(Call &call);
@@ -118,8 +123,10 @@ class Engine {
     std::unordered_map<std::uint64_t, std::unique_ptr<Call>> calls_;
     Waiting queue_;  ///< for one of max_connections
     Waiting pauses_;
-    Nanos scan_at_ = kNever;                         ///< nothing that waits is overdue before this
+    Nanos scan_at_ = kNever;  ///< nothing that waits is overdue before this
+    const std::shared_ptr<Unread> unread_ = std::make_shared<Unread>();
     std::size_t feeds_ = 0;                          ///< running transfers that have one
+    std::size_t pipes_ = 0;                          ///< running transfers whose body somebody feeds
     std::size_t busiest_ = 0;                        ///< transfers at once since lower_at_ was set
     Nanos lower_at_ = 0;                             ///< when the bound on connections may be lowered
     long kept_ = 0;                                  ///< that bound, as libcurl was told

@@ -42,6 +42,21 @@ bool Feed::finish(std::optional<Error> error) {
     return tell();
 }
 
+void Feed::hold(std::shared_ptr<Unread> unread) {
+    std::lock_guard lock(mutex_);
+    if (bytes_.size() == 0) return;
+    unread->count.fetch_add(1);
+    held_ = std::move(unread);
+}
+
+/// Whether the engine waits for it.
+bool Feed::let_go() {
+    const std::shared_ptr<Unread> unread = std::move(held_);
+    if (!unread) return false;
+    unread->count.fetch_sub(1);
+    return unread->wanted.load();
+}
+
 Nanos Feed::wanted_since(Nanos now) {
     std::lock_guard lock(mutex_);
     return wanted_since_ == kNever ? now : wanted_since_;
@@ -49,21 +64,23 @@ Nanos Feed::wanted_since(Nanos now) {
 
 Feed::Taken Feed::take() {
     std::lock_guard lock(mutex_);
-    const bool refill = std::exchange(refill_, false);
+    const bool refill = std::exchange(refill_, false) || let_go();
     if (bytes_.size() > 0) return {std::exchange(bytes_, Body{}), refill};
     if (over_) return {error_ ? decltype(Taken::what)(*error_) : End{}};
     wanted_since_ = monotonic_now();
     return {Nothing{}, refill};
 }
 
-void Feed::close() {
+bool Feed::close() {
     std::lock_guard lock(mutex_);
-    if (bytes_.size() == 0 && over_) return;
+    if (bytes_.size() == 0 && over_) return false;
     bytes_ = Body{};
+    const bool tell = let_go() || !over_;
     over_ = true;
     if (!error_)
         error_ =
             Error{ErrorKind::stream_closed, request_ + ": the stream was closed before its body was read"};
+    return tell;
 }
 
 }  // namespace offgil::net

@@ -1,6 +1,9 @@
 // The body of a streamed answer on its way from the engine's thread to a reader.
 #pragma once
 
+#include <atomic>
+#include <cstddef>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -13,6 +16,15 @@
 
 namespace offgil::net {
 
+/// Answers that are over, with bytes that nobody has taken: they, too, count as connections in use.
+///
+/// Locking: both members are atomic.  Whoever counts down looks at `wanted` after it, whoever sets `wanted`
+/// looks at `count` after it, so that one of them sees the other.
+struct Unread {
+    std::atomic<std::size_t> count{0};
+    std::atomic<bool> wanted{false};  ///< the engine waits for the count to fall
+};
+
 /// A bounded pipe with one writer, the engine's thread, and one reader.
 ///
 /// The reader is told that there is something only if it has asked and got nothing: a slow one finds all that
@@ -24,6 +36,9 @@ class Feed {
   public:
     /// `request` is "METHOD URL", for the error of a closed feed.
     explicit Feed(std::string request) : request_(std::move(request)) {}
+    ~Feed() { close(); }
+    Feed(const Feed &) = delete;
+    Feed &operator=(const Feed &) = delete;
 
     // The writer's side.
 
@@ -34,6 +49,9 @@ class Feed {
     bool add(Body bytes);
     bool finish(std::optional<Error> error);
 
+    /// After finish(): counts the feed in `unread` until its bytes are taken.
+    void hold(std::shared_ptr<Unread> unread);
+
     /// Since when the reader waits; `now` if it does not.
     Nanos wanted_since(Nanos now);
 
@@ -43,17 +61,19 @@ class Feed {
     struct End {};
     struct Taken {
         std::variant<Body, Nothing, End, Error> what;
-        bool refill = false;  ///< the writer held something back and must be told
+        bool refill = false;  ///< the writer held something back, or waits for room, and must be told
     };
 
     /// All bytes that are there; else how the body ended, at each further call too; else nothing yet.
     Taken take();
 
-    /// Drops what is unread; a body that was not taken to its end fails from now on.
-    void close();
+    /// Drops what is unread; a body that was not taken to its end fails from now on.  Whether the writer must
+    /// be told.
+    bool close();
 
   private:
     bool tell();
+    bool let_go();
 
     const std::string request_;
     std::mutex mutex_;
@@ -61,6 +81,7 @@ class Feed {
     bool over_ = false;
     bool refill_ = false;
     std::optional<Error> error_;
+    std::shared_ptr<Unread> held_;
     Nanos wanted_since_ = kNever;
 };
 

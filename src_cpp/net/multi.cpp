@@ -22,7 +22,10 @@ void Multi::wake() {
 bool Multi::poll(Nanos now, Nanos deadline) {
     // Rounded up: waking a fraction of a millisecond early would spin until the deadline.
     constexpr Nanos longest = 3600 * 1000;
-    Nanos milliseconds = deadline <= now ? 0 : std::min((deadline - now - 1) / kMillisecond + 1, longest);
+    Nanos milliseconds = 0;
+    // Except where little is left: a limit may be that short.
+    if (deadline - now > kMillisecond / 10)
+        milliseconds = std::min((deadline - now - 1) / kMillisecond + 1, longest);
     int ready = 0;
     curl_multi_poll(handle(), nullptr, 0, static_cast<int>(milliseconds), &ready);
     return ready > 0;

@@ -24,13 +24,29 @@ void sleep_until(std::condition_variable &condition, std::unique_lock<std::mutex
 }  // namespace
 
 Pool::Pool(const Config &config) : config_(config), generation_(fork_generation()) {
-    if (config_.tls.verify && CaStore::usable()) config_.tls.ca_store = CaStore::shared(config_.tls.ca_file);
+    Tls &tls = config_.tls;
+    if (tls.verify && CaStore::usable())
+        tls.ca_store = tls.ca_pem.empty() ? CaStore::shared(tls.ca_file)
+                                          : std::make_shared<CaStore>(tls.ca_pem, tls.verify_flags);
 }
 
 Pool::~Pool() = default;
 
 void GiveBack::operator()(Slot *slot) const {
     pool->release(std::unique_ptr<Slot>(slot));
+}
+
+Place Pool::occupy() {
+    if (config_.max_connections == kUnbounded) return nullptr;
+    std::lock_guard lock(mutex_);
+    ++lent_;
+    return Place(this);
+}
+
+void Leave::operator()(Pool *pool) const {
+    std::lock_guard lock(pool->mutex_);
+    --pool->lent_;
+    pool->turn_.notify_one();
 }
 
 template <typename Ready>

@@ -41,6 +41,12 @@ struct GiveBack {
 };
 using Lease = std::unique_ptr<Slot, GiveBack>;
 
+/// One of max_connections that is taken without a slot; null where there is no bound.
+struct Leave {
+    void operator()(Pool *pool) const;
+};
+using Place = std::unique_ptr<Pool, Leave>;
+
 /// How long, and how, a caller is ready to wait for a slot.
 struct Patience {
     Nanos until;
@@ -61,6 +67,9 @@ class Pool final : private Wakeable {
     /// The most recently used idle slot for `origin`, or a new one.  Waits while `max_connections` are lent;
     /// then the kind of the failure: pool_timeout, cancelled, interrupted or closed.
     std::variant<Lease, ErrorKind> acquire(std::string_view origin, const Patience &patience);
+
+    /// A place for who is about to give a slot back, and still counts.
+    Place occupy();
 
     /// Sleeps until `patience.until`; the kind of what ended it early: closed, cancelled or interrupted.
     std::optional<ErrorKind> pause(const Patience &patience);
@@ -83,6 +92,7 @@ class Pool final : private Wakeable {
 
   private:
     friend GiveBack;
+    friend Leave;
 
     /// Takes a slot back.  Beyond `max_keepalive` the one that has been idle for longest goes.
     void release(std::unique_ptr<Slot> slot);

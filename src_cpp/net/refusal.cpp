@@ -51,6 +51,10 @@ Transfer::Refusal Transfer::judge_head() {
     curl_easy_getinfo(easy(), CURLINFO_RESPONSE_CODE, &status);
     if (status == 101) return Refusal::upgrade;
     if (!headers.lengths_agree()) return Refusal::lengths;
+    // Here and no later: at the end of a transfer libcurl does not say any more.
+    if (delivery_ == Delivery::pieces &&
+        equal_ignoring_case(std::string_view(request_->url).substr(0, 6), "https:"))
+        response_.connection.tls = describe_tls(easy());
     // Transfer-Encoding wins, but somebody on the way may have seen another end of the body.
     if (!headers.find("Transfer-Encoding").empty() && !headers.find("Content-Length").empty())
         curl_easy_setopt(easy(), CURLOPT_FORBID_REUSE, 1L);

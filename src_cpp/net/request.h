@@ -8,6 +8,7 @@
 
 #include "net/cancel.h"
 #include "net/clock.h"
+#include "net/pipe.h"
 #include "net/upload.h"
 
 namespace offgil::net {
@@ -35,9 +36,10 @@ struct Request {
     std::shared_ptr<const void> body_owner;  ///< keeps `body` alive; null if the caller does
     bool has_body = false;                   ///< an empty body is not the same as none
     std::shared_ptr<Upload> upload;          ///< the body, if it is not `body`; null otherwise
+    std::shared_ptr<Pipe> pipe;              ///< where `upload` is fed from; null if it needs no feeder
     std::string target;      ///< what the request line asks for; empty for the URL's path and query
     std::string connect_to;  ///< "::host:port" where the connection leads; empty for the URL's host
-    int save_to = -1;  ///< descriptor, borrowed, of a file that takes a 2xx answer's body
+    int save_to = -1;        ///< descriptor, borrowed, of a file that takes a 2xx answer's body
     std::shared_ptr<const void> save_to_owner;  ///< keeps `save_to` open; null if the caller does
     Timeouts timeouts;
     std::shared_ptr<CancelToken> cancel;  ///< may be null

@@ -10,6 +10,7 @@
 
 #include "net/body.h"
 #include "net/clock.h"
+#include "net/tls.h"
 
 namespace offgil::net {
 
@@ -69,6 +70,18 @@ inline bool successful(int status) {
     return status >= 200 && status <= 299;
 }
 
+struct Address {
+    std::string ip;  ///< empty for a Unix socket
+    int port = 0;
+};
+
+/// What an answer came over.
+struct Connection {
+    Address here, there;  ///< where there is a proxy, it is there
+    bool opened = false;  ///< for this request, or kept from an earlier one
+    TlsSession tls;
+};
+
 struct Response {
     int status = 0;
     int http_version = 0;  ///< 10, 11, 20 or 30
@@ -76,7 +89,8 @@ struct Response {
     HeaderBlock headers;
     Body body;
     Timings timings;
-    Nanos elapsed = 0;  ///< from the call to the last byte, the wait for a connection included
+    Connection connection;  ///< of answers in pieces only
+    Nanos elapsed = 0;      ///< from the call to the last byte, the wait for a connection included
 };
 
 }  // namespace offgil::net

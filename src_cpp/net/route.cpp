@@ -1,5 +1,7 @@
 #include "net/route.h"
 
+#include <new>
+
 #include "net/easy.h"
 #include "net/request.h"
 
@@ -16,6 +18,13 @@ bool Route::needs_fresh_connection(std::string_view url) const {
     static const unsigned version = curl_version_info(CURLVERSION_NOW)->version_num;
     return http_version == HttpVersion::http2 && version >= 0x075800 && version < 0x080000 &&
            equal_ignoring_case(url.substr(0, 5), "http:");
+}
+
+void add_proxy_header(Route &route, const std::string &name, const std::string &value) {
+    const std::string line = value.empty() ? name + ";" : name + ": " + value;
+    curl_slist *longer = curl_slist_append(route.proxy_headers.get(), line.c_str());
+    if (!longer) throw std::bad_alloc();
+    if (!route.proxy_headers) route.proxy_headers = {longer, &curl_slist_free_all};
 }
 
 void set_route(CURL *easy, const Route &route) {
@@ -36,6 +45,9 @@ void set_route(CURL *easy, const Route &route) {
     // libcurl must not read the environment: other threads of a Python program may change it meanwhile.
     set(easy, CURLOPT_NOPROXY, "");
     set_proxy(easy, nullptr);
+    set(easy, CURLOPT_PROXYHEADER, route.proxy_headers.get());
+    if (!route.local_address.empty()) set(easy, CURLOPT_INTERFACE, ("host!" + route.local_address).c_str());
+    set(easy, CURLOPT_MAXAGE_CONN, route.longest_idle);
     // Nor try Kerberos where a SOCKS proxy offers it.
     set(easy, CURLOPT_SOCKS5_AUTH, static_cast<long>(CURLAUTH_BASIC));
 }

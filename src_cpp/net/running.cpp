@@ -83,6 +83,7 @@ void Running::retire(Item &item) {
     // A spare item holds no body and no file open.
     item.request.body_owner = nullptr;
     item.request.upload = nullptr;
+    item.request.pipe = nullptr;
     item.request.save_to_owner = nullptr;
     item.feed = nullptr;
     const std::size_t hole = item.index;
@@ -126,6 +127,11 @@ Nanos Running::deadline(Item &item, Nanos now) {
     // The time in which nobody waits for more of a body does not count.
     if (item.opened) item.transfer.count_from(item.feed->wanted_since(now));
     return item.transfer.deadline(now);
+}
+
+void Running::expire() {
+    const Nanos now = monotonic_now();
+    if (now >= scan_at_) expire(now);
 }
 
 void Running::expire(Nanos now) {

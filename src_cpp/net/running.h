@@ -50,6 +50,10 @@ class Running {
     /// True if someone called Multi::wake(), who may have meant what the owner holds besides.
     bool turn();
 
+    /// Ends what is overdue, after a sleep in which nothing became ready: a turn would make progress, which
+    /// counts.
+    void expire();
+
     /// Ends one transfer with that error, or without a result.
     void fail(Item &item, Error error);
     void drop(Item &item);

@@ -13,7 +13,8 @@
 // === The end ===
 //
 // The slot goes back to its pool as soon as libcurl has seen the end of the answer, which may be within
-// open(): the last piece is the stream's own by then.
+// open(): the last piece is the stream's own by then.  Its place among max_connections stays taken until
+// somebody has that piece: the bound is on answers that are being read.
 
 #include "net/stream.h"
 
@@ -30,13 +31,19 @@ Stream::~Stream() {
 
 void Stream::let_go() {
     // In a forked child the handles are the parent's to clean up (Client::pool).
-    if (inherited()) return static_cast<void>(run_.release());
+    if (inherited()) {
+        static_cast<void>(place_.release());
+        return static_cast<void>(run_.release());
+    }
+    place_.reset();
     if (run_) run_->slot.get_deleter().pool->counters().drop();
     run_.reset();
 }
 
 void Stream::end(const Result &result) {
-    run_->slot.get_deleter().pool->counters().end(result, run_->slot->transfer.traffic());
+    Pool &pool = *run_->slot.get_deleter().pool;
+    pool.counters().end(result, run_->slot->transfer.traffic());
+    if (unread_) place_ = pool.occupy();
     run_.reset();
 }
 
@@ -83,7 +90,10 @@ std::variant<std::string_view, Error> Stream::next(const Interrupt &interrupt) {
         else
             advance(interrupt);
     }
-    if (std::exchange(unread_, false)) return std::string_view(piece_.data(), piece_.size());
+    if (std::exchange(unread_, false)) {
+        place_.reset();
+        return std::string_view(piece_.data(), piece_.size());
+    }
     if (!failure_) return std::string_view();
     Error said = *failure_;
     // What a hook left for the caller is there once only.

@@ -35,6 +35,9 @@ class Stream {
     /// Whether next() may have to wait for the network.
     bool waits() const { return run_ && !unread_; }
 
+    /// Whether close() may take time.
+    bool running() const { return run_ != nullptr; }
+
     /// Drops what is unread.  A connection in the middle of an answer ends, others were kept already.
     void close();
 
@@ -67,6 +70,7 @@ class Stream {
         Added added;  ///< the slot's transfer in the slot's multi handle
     };
     std::unique_ptr<Run> run_;  ///< null once the answer is over
+    Place place_;               ///< once the answer is over: until its last piece is taken
 };
 
 }  // namespace offgil::net

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 #include <system_error>
 
 #include "net/easy.h"
@@ -25,14 +26,24 @@ void set_authorities(CURL *easy, const Tls &tls) {
         for (CURLoption option : {CURLOPT_SSL_VERIFYPEER, CURLOPT_SSL_VERIFYHOST,
                                   CURLOPT_PROXY_SSL_VERIFYPEER, CURLOPT_PROXY_SSL_VERIFYHOST})
             set(easy, option, 0L);
-    } else if (tls.ca_store) {
+        return;
+    }
+    if (!tls.check_hostname)
+        for (CURLoption option : {CURLOPT_SSL_VERIFYHOST, CURLOPT_PROXY_SSL_VERIFYHOST})
+            set(easy, option, 0L);
+    if (tls.ca_store) {
         for (CURLoption option : {CURLOPT_CAINFO, CURLOPT_CAPATH, CURLOPT_PROXY_CAINFO, CURLOPT_PROXY_CAPATH})
             set(easy, option, static_cast<char *>(nullptr));
         set(easy, CURLOPT_SSL_CTX_FUNCTION, &on_ssl_context);
         set(easy, CURLOPT_SSL_CTX_DATA, tls.ca_store.get());
+    } else if (!tls.ca_pem.empty()) {
+        curl_blob bundle{const_cast<char *>(tls.ca_pem.data()), tls.ca_pem.size(), CURL_BLOB_NOCOPY};
+        set(easy, CURLOPT_CAINFO_BLOB, &bundle);
+        set(easy, CURLOPT_PROXY_CAINFO_BLOB, &bundle);
     } else if (!tls.ca_file.empty()) {
-        set(easy, CURLOPT_CAINFO, tls.ca_file.c_str());
-        set(easy, CURLOPT_PROXY_CAINFO, tls.ca_file.c_str());
+        const bool folder = std::filesystem::is_directory(tls.ca_file);
+        set(easy, folder ? CURLOPT_CAPATH : CURLOPT_CAINFO, tls.ca_file.c_str());
+        set(easy, folder ? CURLOPT_PROXY_CAPATH : CURLOPT_PROXY_CAINFO, tls.ca_file.c_str());
     }
 }
 
@@ -97,6 +108,33 @@ void set_tls(CURL *easy, const Tls &tls) {
     set(easy, CURLOPT_SSLCERT, tls.cert_file.c_str());
     set(easy, CURLOPT_SSLKEY, tls.key_file.c_str());
     set(easy, CURLOPT_KEYPASSWD, tls.key_password.c_str());
+}
+
+TlsSession describe_tls(CURL *easy) {
+    TlsSession session;
+    curl_tlssessioninfo *info = nullptr;
+    curl_easy_getinfo(easy, CURLINFO_TLS_SSL_PTR, &info);
+    if (!info || info->backend != CURLSSLBACKEND_OPENSSL || !info->internals || !CaStore::usable())
+        return session;
+    const SSL *ssl = static_cast<const SSL *>(info->internals);
+    session.version = SSL_get_version(ssl);
+    if (const SSL_CIPHER *cipher = SSL_get_current_cipher(ssl)) {
+        session.cipher = SSL_CIPHER_get_name(cipher);
+        session.cipher_protocol = SSL_CIPHER_get_version(cipher);
+        session.cipher_bits = SSL_CIPHER_get_bits(cipher, nullptr);
+    }
+    const unsigned char *alpn = nullptr;
+    unsigned int alpn_size = 0;
+    SSL_get0_alpn_selected(ssl, &alpn, &alpn_size);
+    session.alpn.assign(reinterpret_cast<const char *>(alpn), alpn_size);
+    if (X509 *certificate = SSL_get0_peer_certificate(ssl)) {
+        unsigned char *der = nullptr;
+        const int size = i2d_X509(certificate, &der);
+        if (size > 0)
+            session.certificate.assign(reinterpret_cast<char *>(der), static_cast<std::size_t>(size));
+        OPENSSL_free(der);
+    }
+    return session;
 }
 
 std::optional<std::string> certificate_problem(const Tls &tls) {

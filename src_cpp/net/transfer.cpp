@@ -23,7 +23,10 @@
 
 #include "net/transfer.h"
 
+#include <sys/socket.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <climits>
 #include <new>
 #include <utility>
@@ -99,6 +102,10 @@ void Transfer::make_handle() {
         set(easy, CURLOPT_DEBUGFUNCTION, &Transfer::on_log);
         set(easy, CURLOPT_DEBUGDATA, this);
     }
+    if (!config.route.socket_options.empty()) {
+        set(easy, CURLOPT_SOCKOPTFUNCTION, &Transfer::on_socket);
+        set(easy, CURLOPT_SOCKOPTDATA, this);
+    }
     sockets.watch(easy);
     set_tls(easy, config.tls);
     set_route(easy, config.route);
@@ -133,7 +140,7 @@ void Transfer::begin(const Request &request, Nanos now, Nanos until, Delivery de
     sent_ = body_started_ = head_taken_ = replay_refused_ = unclean_ = out_of_memory_ = false;
     refusal_ = Refusal::none;
     header_bytes_ = 0;
-    heads_ = 0;
+    heads_ = socket_error_ = 0;
     detail_[0] = '\0';
     not_looked_at_ = false;
     const long alone = config_.route.needs_fresh_connection(request.url) ? 1 : 0;
@@ -250,7 +257,9 @@ void Transfer::set_headers() {
 
 std::size_t Transfer::on_header(char *data, std::size_t size, std::size_t count, void *self) {
     auto *transfer = static_cast<Transfer *>(self);
-    transfer->phase_ = Phase::receiving;
+    // An answer may come while the request is still being sent, which goes on under its own limit.
+    if (!transfer->sent_) transfer->note_sent(monotonic_now());
+    if (transfer->sent_) transfer->phase_ = Phase::receiving;
     try {
         transfer->refusal_ = transfer->judge_header_line({data, size * count});
     } catch (const std::bad_alloc &) {
@@ -258,6 +267,17 @@ std::size_t Transfer::on_header(char *data, std::size_t size, std::size_t count,
         return 0;
     }
     return transfer->refusal_ == Refusal::none ? size * count : 0;
+}
+
+int Transfer::on_socket(void *self, curl_socket_t socket, curlsocktype) {
+    auto *transfer = static_cast<Transfer *>(self);
+    for (const SocketOption &option : transfer->config_.route.socket_options) {
+        const auto size = static_cast<socklen_t>(option.value.size());
+        if (::setsockopt(socket, option.level, option.name, option.value.data(), size) == 0) continue;
+        transfer->socket_error_ = errno;
+        return CURL_SOCKOPT_ERROR;
+    }
+    return CURL_SOCKOPT_OK;
 }
 
 int Transfer::on_request_ready(void *self, char *, char *, int, int local_port) {
@@ -310,6 +330,7 @@ Nanos Transfer::shortest_limit() const {
 
 Nanos Transfer::deadline(Nanos now) {
     if (!sent_) note_sent(now);
+    if (starved()) return until_;  // the time until there are bytes is the caller's
     const Timeouts &limits = request_->timeouts;
     Nanos limit = limits.read;
     if (phase_ == Phase::connecting) limit = limits.connect;
@@ -317,27 +338,8 @@ Nanos Transfer::deadline(Nanos now) {
     return std::min(until_, deadline_after(active_, limit));
 }
 
-bool Transfer::head_complete() const {
-    if (head_taken_ || !response_.headers.complete()) return head_taken_;
-    long status = 0;
-    curl_easy_getinfo(easy(), CURLINFO_RESPONSE_CODE, &status);
-    return status >= 200;  // more heads follow a 1xx
-}
-
-bool Transfer::yields() const {
-    if (delivery_ == Delivery::whole) return false;
-    return head_taken_ ? response_.body.size() > 0 : head_complete();
-}
-
-Response Transfer::take_head(Nanos now) {
-    describe_response(now);
-    head_taken_ = true;
-    body_started_ = true;  // what still comes as a header line is a trailer
-    return std::exchange(response_, Response{});
-}
-
 Result Transfer::finish(CURLcode code, Nanos now) {
-    if (code != CURLE_OK) return classify(code);
+    if (code != CURLE_OK && !(code == CURLE_SEND_ERROR && answered())) return classify(code);
     remember_connection();
     // libcurl is content with a head that just stops.
     if (!head_taken_ && !response_.headers.complete())
@@ -359,35 +361,6 @@ void Transfer::remember_connection() {
     // Bad if it was not kept.  To find it, libcurl walks through all connections of the multi handle.
     curl_easy_getinfo(easy(), CURLINFO_ACTIVESOCKET, &socket);
     sockets_.keep(static_cast<int>(port), socket);
-}
-
-void Transfer::describe_response(Nanos now) {
-    response_.elapsed = now - started_;
-    response_.url = request_->url;
-    long status = 0, version = 0;
-    curl_easy_getinfo(easy(), CURLINFO_RESPONSE_CODE, &status);
-    curl_easy_getinfo(easy(), CURLINFO_HTTP_VERSION, &version);
-    response_.status = static_cast<int>(status);
-    auto time = [this](CURLINFO which) {
-        curl_off_t microseconds = 0;
-        curl_easy_getinfo(easy(), which, &microseconds);
-        return Nanos{microseconds} * 1000;
-    };
-    response_.timings = {time(CURLINFO_NAMELOOKUP_TIME_T), time(CURLINFO_CONNECT_TIME_T),
-                         time(CURLINFO_APPCONNECT_TIME_T), time(CURLINFO_STARTTRANSFER_TIME_T)};
-    switch (version) {
-        case CURL_HTTP_VERSION_1_0:
-            response_.http_version = 10;
-            break;
-        case CURL_HTTP_VERSION_2_0:
-            response_.http_version = 20;
-            break;
-        case CURL_HTTP_VERSION_3:
-            response_.http_version = 30;
-            break;
-        default:
-            response_.http_version = 11;
-    }
 }
 
 Traffic Transfer::traffic() const {

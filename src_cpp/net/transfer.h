@@ -56,6 +56,10 @@ class Transfer {
     /// Of an answer in pieces: whether the head came, whatever became of the transfer since.
     bool head_complete() const;
 
+    /// Whether all of an answer of known length came, as it may before all of the request was sent: a server
+    /// that has seen enough answers, and hangs up.
+    bool answered() const;
+
     /// The head of an answer in pieces, with the bytes of the body that came along.  Once, after
     /// head_complete().
     Response take_head(Nanos now);
@@ -107,6 +111,7 @@ class Transfer {
 
     static std::size_t on_header(char *data, std::size_t size, std::size_t count, void *self);
     static int on_log(CURL *, curl_infotype type, char *text, std::size_t size, void *self);
+    static int on_socket(void *self, curl_socket_t socket, curlsocktype purpose);
     static int on_request_ready(void *self, char *, char *, int, int);
 
     // transfer_bodies.cpp
@@ -144,6 +149,7 @@ class Transfer {
     /// request's answer.
     void remember_connection();
     void describe_response(Nanos now);
+    void describe_connection();
     Error classify(CURLcode code) const;
     Error file_error() const;
     /// Whether it is not the server but the proxy that could not be reached, or that refused.
@@ -187,6 +193,7 @@ class Transfer {
     bool not_looked_at_ = false;  ///< the server said so, and libcurl is about to repeat the request
     bool unclean_ = false;        ///< the kept connection was spoilt
     bool out_of_memory_ = false;
+    int socket_error_ = 0;             ///< errno of a socket option that could not be set
     Refusal refusal_ = Refusal::none;  ///< why a callback ended the transfer
     std::size_t header_bytes_ = 0;     ///< of all heads and the trailers
     int heads_ = 0;                    ///< status lines so far

@@ -49,13 +49,16 @@ Error Transfer::classify(CURLcode code) const {
         return failed;
     }
     if (sink_ && sink_->error()) return file_error();
+    if (socket_error_)
+        return error(ErrorKind::connect,
+                     "a socket option could not be set: " + std::generic_category().message(socket_error_));
     if (out_of_memory_) return error(ErrorKind::read, "not enough memory for the answer");
     if (refusal_ != Refusal::none) return refusal_error(refusal_);
     // How libcurl refuses a long line, in the header or (with another code) among the trailers, or 5000
     // fields.
     constexpr int too_large = 100;  // CURLE_TOO_LARGE, since 8.6
     if (static_cast<int>(code) == too_large ||
-        (phase_ == Phase::receiving && (code == CURLE_OUT_OF_MEMORY || what.starts_with("Out of memory"))))
+        (header_bytes_ > 0 && (code == CURLE_OUT_OF_MEMORY || what.starts_with("Out of memory"))))
         return refusal_error(Refusal::long_line);
     if (proxy_failed(code)) return proxy_error(what);
     switch (code) {
@@ -81,7 +84,7 @@ Error Transfer::classify(CURLcode code) const {
             return error(ErrorKind::decoding, "the body goes on after the end of its compressed data");
         case CURLE_BAD_FUNCTION_ARGUMENT:
             // A folded line with nothing above it, or a trailer that is none.
-            if (phase_ != Phase::receiving) break;
+            if (header_bytes_ == 0) break;
             return refusal_error(Refusal::malformed_header);
         case CURLE_GOT_NOTHING:
             return error(ErrorKind::remote_protocol, "the server closed the connection without an answer");
