@@ -9,11 +9,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from offgil_ci import interpreters, lint, packages, stubs, suites
+from offgil_ci import conformance, interpreters, lint, packages, stubs, suites
 from offgil_ci.interpreters import Column
 from offgil_ci.paths import LOGS, ROOT
 from offgil_ci.process import StepFailed
-from offgil_ci.results import Counts, Result, table, total
+from offgil_ci.results import Counts, Result, TestsFailed, table, total
 
 # Rows that are not an interpreter.
 CPP, LINT, STUBS, PARITY, COMPARE = "C++", "lint", "stubs", "parity", "compare"
@@ -35,7 +35,7 @@ class Matrix:
             counts = step()
         except StepFailed as error:
             status, reason = "failed", str(error).splitlines()[0].replace(f"{ROOT}/", "")
-            counts = error.counts if isinstance(error, suites.TestsFailed) else None
+            counts = error.counts if isinstance(error, TestsFailed) else None
             print(f"{row} {suite} failed\n{error}", flush=True)
         result = Result(row, suite, status, counts, reason, time.monotonic() - started)
         if status == "ok":
@@ -54,6 +54,8 @@ class Matrix:
             self.leave_out(name, "all", column.reason, required=column.required)
         elif self.attempt(name, "wheel", lambda: suites.wheel(found, name, reuse=quick)):
             self.attempt(name, "tests", lambda: suites.python_tests(name, stop_at_first=quick))
+            if column.required and not quick:
+                self.attempt(name, "httpx", lambda: conformance.run_httpx(found, name))
         else:
             self.leave_out(name, "tests", "there is no wheel to test")
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from offgil_ci.process import StepFailed
+
 
 class Counts(NamedTuple):
     """Tests by outcome."""
@@ -71,3 +73,11 @@ def table(results: Sequence[Result]) -> str:
     lines.insert(1, "  ".join("-" * width for width in widths))
     lines += ["", *(f"{it.row} {it.suite}: {it.status}: {it.reason}" for it in results if it.reason)]
     return "\n".join(lines).rstrip()
+
+
+class TestsFailed(StepFailed):
+    """Tests failed; `counts` says how many, where that is known."""
+
+    def __init__(self, message: str, counts: Counts | None) -> None:
+        super().__init__(message)
+        self.counts = counts

@@ -12,7 +12,7 @@ from offgil_ci import environments, results
 from offgil_ci.paths import BUILD, LOGS, ROOT
 from offgil_ci.probe import Interpreter
 from offgil_ci.process import StepFailed, Words, run
-from offgil_ci.results import Counts
+from offgil_ci.results import Counts, TestsFailed
 
 # Seconds.  A suite that needs longer hangs; the pytest run has a shorter bound per test (pyproject.toml).
 TESTS_TIMEOUT = 900
@@ -102,14 +102,6 @@ def compare(names: list[str], *arguments: str) -> Counts:
     if failure is not None:
         raise TestsFailed(str(failure), counts)
     return counts
-
-
-class TestsFailed(StepFailed):
-    """Tests failed; `counts` says how many, where that is known."""
-
-    def __init__(self, message: str, counts: Counts | None) -> None:
-        super().__init__(message)
-        self.counts = counts
 
 
 def build_cpp_tests(variant: str) -> None:

@@ -1,12 +1,13 @@
-"""httpx over offgil: ``httpx.Client(transport=HTTPTransport())``, ``httpx.AsyncClient(transport=AsyncHTTPTransport())``."""
+"""httpx over offgil: ``httpx.Client(transport=HTTPTransport())``, and the same with ``Async`` before each name."""
 
 from __future__ import annotations
 
 import certifi
 import httpx
 
+from offgil.adapters.async_transport import AsyncResponseStream, AsyncTransport
 from offgil.adapters.package import Package
-from offgil.adapters.transport import AsyncResponseStream, AsyncTransport, ResponseStream, Transport
+from offgil.adapters.transport import ResponseStream, Transport
 
 __all__ = ["AsyncHTTPTransport", "HTTPTransport"]
 
@@ -24,7 +25,7 @@ _PACKAGE = Package(httpx, _Stream, _AsyncStream, certifi.where)
 
 
 class HTTPTransport(Transport, httpx.BaseTransport):
-    """:class:`httpx.HTTPTransport` over offgil; the arguments are those of :class:`Transport`.
+    """:class:`httpx.HTTPTransport` over offgil; for the arguments see :class:`~offgil.adapters.common.AnyTransport`.
 
     Thread-safety: safe on shared objects.
     """
@@ -33,7 +34,7 @@ class HTTPTransport(Transport, httpx.BaseTransport):
 
 
 class AsyncHTTPTransport(AsyncTransport, httpx.AsyncBaseTransport):
-    """:class:`httpx.AsyncHTTPTransport` over offgil, under asyncio and trio; arguments as of :class:`Transport`.
+    """:class:`httpx.AsyncHTTPTransport` over offgil, under asyncio and trio; arguments as above.
 
     Thread-safety: safe on shared objects.
     """

@@ -1,11 +1,12 @@
-"""httpx2 over offgil: ``httpx2.Client(transport=HTTPTransport())``, ``httpx2.AsyncClient(transport=AsyncHTTPTransport())``."""
+"""httpx2 over offgil: ``httpx2.Client(transport=HTTPTransport())``, and the same with ``Async`` before each name."""
 
 from __future__ import annotations
 
 import httpx2
 
+from offgil.adapters.async_transport import AsyncResponseStream, AsyncTransport
 from offgil.adapters.package import Package
-from offgil.adapters.transport import AsyncResponseStream, AsyncTransport, ResponseStream, Transport
+from offgil.adapters.transport import ResponseStream, Transport
 
 __all__ = ["AsyncHTTPTransport", "HTTPTransport"]
 
@@ -23,7 +24,7 @@ _PACKAGE = Package(httpx2, _Stream, _AsyncStream, lambda: "")
 
 
 class HTTPTransport(Transport, httpx2.BaseTransport):
-    """:class:`httpx2.HTTPTransport` over offgil; the arguments are those of :class:`Transport`.
+    """:class:`httpx2.HTTPTransport` over offgil; for the arguments see :class:`~offgil.adapters.common.AnyTransport`.
 
     Thread-safety: safe on shared objects.
     """
@@ -32,7 +33,7 @@ class HTTPTransport(Transport, httpx2.BaseTransport):
 
 
 class AsyncHTTPTransport(AsyncTransport, httpx2.AsyncBaseTransport):
-    """:class:`httpx2.AsyncHTTPTransport` over offgil, under asyncio and trio; arguments as of :class:`Transport`.
+    """:class:`httpx2.AsyncHTTPTransport` over offgil, under asyncio and trio; arguments as above.
 
     Thread-safety: safe on shared objects.
     """

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from offgil.errors import Closed, InvalidURL, OffgilError, ResponseTooLarge
+from offgil.errors import InvalidURL, OffgilError, RequestError, ResponseTooLarge
 
 __all__ = ["Package"]
 
@@ -35,10 +35,8 @@ class Package:
     async_stream: Any
     ca_file: Callable[[], str]
 
-    def error(self, error: OffgilError) -> Exception:
-        """Return the package's exception for one of ours; ours, if it has none."""
-        if isinstance(error, Closed):
-            return error
+    def error(self, error: RequestError | InvalidURL) -> Exception:
+        """Return the package's exception for one of ours."""
         name = _NAMES.get(type(error), type(error).__name__)
         translated: Exception = getattr(self.module, name)(str(error))
         return translated
