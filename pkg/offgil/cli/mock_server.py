@@ -53,7 +53,7 @@ def mock_server(
     \b
     POST /v1/chat/completions  OpenAI's, also streamed
     POST /v1/embeddings        OpenAI's
-    POST /v1/messages          Anthropic's, also streamed; wants any x-api-key
+    POST /v1/messages          Anthropic's, also streamed; wants a key, any
     GET  /v1/models, GET /health
 
     The answer echoes the last user message; with tools it calls one, and structured output fits its schema.

@@ -28,8 +28,9 @@ def refuse(status: int, message: str, headers: Headers = ()) -> Answer:
 
 
 def messages(call: Call) -> Answer:
-    """``POST /v1/messages``; like the real one it wants the header ``x-api-key``, though any key will do."""
-    if not call.headers.get(b"x-api-key"):
+    """``POST /v1/messages``; like the real one it wants a key, though any will do."""
+    # The SDK sends it as a bearer's token since 2.x.
+    if not (call.headers.get(b"x-api-key") or call.headers.get(b"authorization")):
         return refuse(401, "x-api-key header is required")
     body, request = call.body, parse(call.body)
     conversation = request.get("messages")

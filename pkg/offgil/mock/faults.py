@@ -20,6 +20,7 @@ from offgil.mock.answer import BadRequest
 
 __all__ = ["UNTOUCHED", "Faults", "Plan", "Settings"]
 
+_NAMES = {b"x-mock-status", b"x-mock-delay", b"x-mock-first-token", b"x-mock-interval", b"x-mock-break"}
 _STATUSES = (429, 500, 503)
 _LONGEST = 3600.0
 
@@ -72,7 +73,7 @@ class Faults:
         settings = self._settings
         status = self._error()
         delay = settings.latency + (settings.jitter * self._random() if settings.jitter else 0.0)
-        if not any(name.startswith(b"x-mock-") for name in headers):
+        if _NAMES.isdisjoint(headers):
             return Plan(status, delay) if status or delay else UNTOUCHED
         try:
             return Plan(
