@@ -19,6 +19,7 @@ def ask(question: str) -> str:
     return "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
 
 
+print(ask("What is a square?"))  # builds the SDK's pydantic models: without the GIL, threads must not race for that
 with ThreadPoolExecutor(32) as pool:
     for answer in pool.map(ask, [f"What is {n} times {n}?" for n in range(100)]):
         print(answer)

@@ -1,10 +1,9 @@
-"""Structured output: answers of OpenAI's SDK over offgil as pydantic models, from ordinary threads.
+"""Structured output: answers of OpenAI's SDK over offgil as pydantic models.
 
 OPENAI_API_KEY=… python examples/structured_output.py
 OPENAI_BASE_URL=http://127.0.0.1:8000/v1 OPENAI_API_KEY=any python examples/structured_output.py  # mock-server
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import openai
@@ -29,6 +28,6 @@ def read(mail: str) -> Ticket:
     return done.choices[0].message.parsed
 
 
-with ThreadPoolExecutor(8) as pool:
-    for ticket in pool.map(read, ["The printer is on fire.", "Where do I find the manual of the kettle?"]):
-        print(ticket.urgency, ticket.products, ticket.summary)
+for mail in ("The printer is on fire.", "Where do I find the manual of the kettle?"):
+    ticket = read(mail)
+    print(ticket.urgency, ticket.products, ticket.summary)

@@ -15,7 +15,7 @@ TICKETS = ["The printer is on fire.", "Where do I find the manual of the kettle?
 @pytest.mark.parametrize(
     ("name", "needs", "lines"),
     [
-        ("openai_threads", "openai", SQUARES),
+        ("openai_threads", "openai", ["echo: What is a square?", *SQUARES]),
         ("anthropic_asyncio", "anthropic", [*SQUARES, "echo: Count to twenty."]),
         ("structured_output", "openai", [f"low ['{text}'] {text}" for text in TICKETS]),
     ],
