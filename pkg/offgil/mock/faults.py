@@ -103,14 +103,18 @@ def _attempt(headers: Mapping[bytes, bytes]) -> int | None:
 
 
 def _seconds(headers: Mapping[bytes, bytes], name: bytes, default: float = 0.0) -> float:
-    seconds = float(headers.get(name, default))
+    if name not in headers:
+        return default
+    seconds = float(headers[name])
     if not 0 <= seconds <= _LONGEST:
         raise ValueError(f"{name.decode()} is a number of seconds from 0 to {_LONGEST:g}")
     return seconds
 
 
 def _count(headers: Mapping[bytes, bytes], name: bytes) -> int | None:
-    count = int(headers.get(name, b"0"))
+    if name not in headers:
+        return None
+    count = int(headers[name])
     if count < 0:
         raise ValueError(f"{name.decode()} is a number from 0 up")
-    return count if name in headers else None
+    return count

@@ -110,20 +110,12 @@ def _number(schema: dict[str, Any], _: _Context, __: int) -> float:
     return 0.5 if high is None else float(high - 1)
 
 
-def _boolean(_: dict[str, Any], __: _Context, ___: int) -> bool:
-    return True
-
-
-def _null(_: dict[str, Any], __: _Context, ___: int) -> None:
-    return None
-
-
 _KINDS: dict[str, Callable[[dict[str, Any], _Context, int], Any]] = {
     "object": _object,
     "array": _array,
     "string": _string,
     "integer": _integer,
     "number": _number,
-    "boolean": _boolean,
-    "null": _null,
+    "boolean": lambda *_: True,
+    "null": lambda *_: None,
 }
