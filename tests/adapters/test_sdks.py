@@ -75,19 +75,14 @@ def test_streamed_completion(sdk: Sdk) -> None:
     assert sdk.read(sdk.stream("word " * 5000)) == "echo: " + "word " * 5000
 
 
-def test_pieces_arrive_as_they_are_sent(sdk: Sdk) -> None:
-    start = time.monotonic()
-    stream = sdk.stream("one two", **faults(interval=0.05))
-    arrivals = [time.monotonic() - start for event in sdk.events(stream) if sdk.piece_of(event)]
-    # The server waits 0.05 s after each of three pieces: had they been held back, they would have come together.
-    assert arrivals[-1] - arrivals[0] > 0.075
-
-
-def test_connections_are_kept(connect: Open, kind: str) -> None:
-    sdk = connect(kind, limits=httpx2.Limits(max_connections=1))
-    for number in range(5):
-        assert sdk.ask(f"plain {number}") == f"echo: plain {number}"
-        assert sdk.read(sdk.stream(f"stream {number}")) == f"echo: stream {number}"
+def test_connections_are_kept(sdk: Sdk) -> None:
+    # OpenAI's SDK closes a stream at "[DONE]", and the end of the body, a packet of its own, may come after that.
+    ports = set()
+    for number in range(20):
+        stream = sdk.stream(f"stream {number}")
+        ports.add(stream.response.extensions["network_stream"].get_extra_info("client_addr"))
+        assert sdk.read(stream) == f"echo: stream {number}"
+    assert len(ports) <= (10 if sdk.name == "openai" else 1)
 
 
 def test_errors_are_the_sdks_own(sdk: Sdk) -> None:
@@ -141,7 +136,8 @@ def test_no_server_is_a_connection_error(connect: Open, kind: str) -> None:
 
 
 def test_a_stream_that_is_closed_early_costs_no_connection(connect: Open, kind: str) -> None:
-    # Were one closed stream's connection not given back, the next call would wait for it.
+    # Were one closed stream's connection not given back, the next call would wait for it.  And were an event held back,
+    # the first would come with the second.
     sdk = connect(kind, limits=httpx2.Limits(max_connections=1), timeout=20)
     for _ in range(10):
         stream = sdk.stream("one two three", **faults(interval=30))

@@ -57,8 +57,8 @@ def test_pauses_before_the_answer_the_first_event_and_between_events(llm: str) -
     assert len(times) == 1 + 8
     # Later is a matter of the machine, earlier is an error.
     assert times[0] >= 0.2
-    assert times[1] - times[0] >= 0.25
-    assert times[-1] - times[1] >= 7 * 0.05 - 0.05
+    assert times[1] >= 0.2 + 0.3
+    assert times[-1] >= 0.2 + 0.3 + 7 * 0.05
 
 
 def test_others_are_served_while_a_stream_pauses_and_after_its_client_has_gone(llm: str) -> None:

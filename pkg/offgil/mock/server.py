@@ -141,6 +141,8 @@ class _Connection(asyncio.Protocol):
             self._after(pause, lambda: self._stream(events, plan, 0.0))
             return
         for event in events:
+            if self._transport.is_closing():
+                return  # the client has gone
             self._write(h11.Data(data=event))
             if plan.interval > 0:
                 self._after(plan.interval, lambda: self._stream(events, plan, 0.0))
