@@ -46,7 +46,8 @@ class Scenario:
     @property
     def name(self) -> str:
         pace = f"{self.pause} ms apart" if self.pause else "at once"
-        return f"{self.words} words, {pace}{', TLS' if self.tls else ''}, {self.threads} threads"
+        crowd = f"{self.threads} threads" if self.threads > 1 else "1 thread"
+        return f"{self.words} words, {pace}{', TLS' if self.tls else ''}, {crowd}"
 
     @property
     def text(self) -> str:
