@@ -39,6 +39,12 @@ http {{
         location = /1MiB {{ default_type application/octet-stream; }}
         location = /1GiB {{ default_type application/octet-stream; }}
         location / {{ default_type text/plain; return 200 '{text}'; }}
+        location /backend/ {{
+            proxy_pass {backend}/;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_buffering off;
+        }}
         location /v1/chat/completions {{ default_type application/json; return 200 '{completion}'; }}
     }}
 }}
@@ -76,9 +82,10 @@ class Nginx:
 
 
 @contextlib.contextmanager
-def nginx(prefix: tuple[str, ...] = ()) -> Iterator[Nginx]:
+def nginx(prefix: tuple[str, ...] = (), backend: str = "http://127.0.0.1:9") -> Iterator[Nginx]:
     """Serve 1 KiB at every path, a chat completion, ``/1MiB`` and ``/1GiB`` (of zeros) at their own.
 
+    ``/backend/`` is passed on to ``backend``, and its answers come piece by piece.
     ``prefix`` goes before the command, for instance ``("taskset", "-c", "0")``.
     """
     binary = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
@@ -89,7 +96,8 @@ def nginx(prefix: tuple[str, ...] = ()) -> Iterator[Nginx]:
         ports = [probe.getsockname()[1] for probe in sockets]
     with tempfile.TemporaryDirectory(prefix="offgil-bench-") as home:
         config = Path(home, "nginx.conf")
-        config.write_text(_CONFIG.format(home=home, ports=ports, text="x" * 1024, completion=json.dumps(_COMPLETION)))
+        texts = {"text": "x" * 1024, "completion": json.dumps(_COMPLETION)}
+        config.write_text(_CONFIG.format(home=home, ports=ports, backend=backend, **texts))
         Path(home).chmod(0o755)  # its worker is another user
         subprocess.run(["sh", "-ec", _CERTIFICATES], cwd=home, check=True, stderr=subprocess.DEVNULL)
         for name, size in (("1MiB", 1 << 20), ("1GiB", 1 << 30)):

@@ -8,10 +8,12 @@ import subprocess
 import sys
 import sysconfig
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from servers import mock_server
 
 pytest_plugins = ["socket_servers", "stalls", "tls_servers"]
 
@@ -39,6 +41,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if gil_enabled() and not GIL_ENABLED_AT_START:
         terminalreporter.section("GIL", red=True)
         terminalreporter.line("the GIL was turned on during the tests: they prove nothing about running without it")
+
+
+@pytest.fixture(scope="session")
+def llm() -> Iterator[str]:
+    """The base URL of a mock LLM server without latency and errors."""
+    with mock_server("--retry-after", "0.1") as url:
+        yield url
 
 
 @pytest.fixture

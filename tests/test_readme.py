@@ -69,6 +69,15 @@ def test_asyncio(serve, capsys):
     assert capsys.readouterr().out == "20\none\n" + "<Response [200 OK]>\n" * 10
 
 
+def test_sdk(llm, capsys):
+    pytest.importorskip("openai", reason="the SDK openai is not installed")
+    [code] = [block for block in BLOCKS if "openai.OpenAI" in block]
+    code = code.replace("https://api.example.com", llm).replace("1000", "40").replace("…", "key")
+    exec(compile(code, str(README), "exec"), {})
+    questions = ["What is a square?", *(f"What is {n} times {n}?" for n in range(40))]
+    assert capsys.readouterr().out.splitlines() == [f"echo: {question}" for question in questions]
+
+
 @pytest.mark.parametrize("kind", ["threads", pytest.param("processes", marks=NEEDS_LINUX)])
 def test_executor(kind, tmp_path):
     [code] = [block for block in BLOCKS if "offgil.Executor" in block]

@@ -4,14 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from servers import mock_server
 
 
 def chat(number: int, text: str = "hello") -> dict[str, Any]:
@@ -87,10 +85,3 @@ class BatchJob:
 @pytest.fixture
 def job(tmp_path: Path) -> BatchJob:
     return BatchJob(tmp_path / "requests.jsonl", tmp_path / "results.jsonl", tmp_path / "summary.json")
-
-
-@pytest.fixture(scope="session")
-def llm() -> Iterator[str]:
-    """The base URL of a mock LLM server without latency and errors."""
-    with mock_server() as url:
-        yield url

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import http.client
 import json
 import signal
 import socket
@@ -9,34 +8,12 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from mock_calls import CHAT, MESSAGES, chat, connect, post, send, stream
 from servers import mock_server
-
-MESSAGES = [{"role": "user", "content": "first"}, {"role": "assistant", "content": "no"}]
-
-
-def connect(url: str) -> http.client.HTTPConnection:
-    return http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
-
-
-def post(connection: http.client.HTTPConnection, body: object, path: str = "/v1/chat/completions") -> tuple[int, Any]:
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    connection.request("POST", path, data)
-    response = connection.getresponse()
-    return response.status, json.loads(response.read())
-
-
-def send(url: str, body: object) -> tuple[int, Any]:
-    with closing(connect(url)) as connection:
-        return post(connection, body)
-
-
-def chat(content: object, **options: object) -> dict[str, object]:
-    return {"model": "m", "messages": [*MESSAGES, {"role": "user", "content": content}], **options}
 
 
 def test_answer_echoes_its_request_over_one_connection(llm: str) -> None:
@@ -66,24 +43,15 @@ def test_parts_of_text_are_joined(llm: str) -> None:
 
 
 def test_stream(llm: str) -> None:
-    connection = connect(llm)
     body = chat("one two  three", stream=True, stream_options={"include_usage": True})
-    connection.request("POST", "/v1/chat/completions", json.dumps(body))
-    response = connection.getresponse()
-    assert response.status == 200
-    assert response.headers["content-type"].startswith("text/event-stream")
-    events = response.read().decode().removesuffix("\n\n").split("\n\n")
-    assert all(event.startswith("data: ") for event in events)
-    *chunks, done = (event.removeprefix("data: ") for event in events)
-    assert done == "[DONE]"
-    *deltas, last = map(json.loads, chunks)
+    *chunks, done = stream(llm, body)
+    assert done == ("", "[DONE]")
+    *deltas, last = (chunk for _, chunk in chunks)
     assert {chunk["object"] for chunk in deltas} == {"chat.completion.chunk"}
     assert "".join(c["choices"][0]["delta"].get("content", "") for c in deltas) == "echo: one two  three"
     assert [c["choices"][0]["finish_reason"] for c in deltas][-2:] == [None, "stop"]
     assert last["choices"] == []
     assert last["usage"]["total_tokens"] > 0
-    assert post(connection, chat("still open"))[0] == 200
-    connection.close()
 
 
 def test_get_routes(llm: str) -> None:
@@ -99,13 +67,19 @@ def test_get_routes(llm: str) -> None:
 @pytest.mark.parametrize(
     ("body", "path", "status"),
     [
-        (b"{", "/v1/chat/completions", 400),
-        (b"\xff", "/v1/chat/completions", 400),
-        (b"[" * 100_000, "/v1/chat/completions", 400),
-        (b"[]", "/v1/chat/completions", 400),
-        ({"messages": MESSAGES}, "/v1/chat/completions", 400),
-        ({"model": "m"}, "/v1/chat/completions", 400),
-        ({"model": "m", "messages": []}, "/v1/chat/completions", 400),
+        (b"{", CHAT, 400),
+        (b"\xff", CHAT, 400),
+        (b"[" * 100_000, CHAT, 400),
+        (b"[]", CHAT, 400),
+        ({"messages": MESSAGES}, CHAT, 400),
+        ({"model": "m"}, CHAT, 400),
+        ({"model": "m", "messages": []}, CHAT, 400),
+        (
+            b'{"model": "m", "messages": [{"role": "user", "content": %s1%s}]}'
+            % (b'[{"content":' * 5000, b"}]" * 5000),
+            CHAT,
+            400,
+        ),
         ({}, "/v1/nowhere", 404),
         ({}, "/v1/models", 405),
     ],
@@ -181,7 +155,7 @@ def test_errors_come_in_turn_and_depend_on_the_seed_alone() -> None:
 def test_rate_limit_answer_names_the_delay() -> None:
     with mock_server("--error-rate", "1", "--retry-after", "7") as url:
         connection = connect(url)
-        connection.request("POST", "/v1/chat/completions", json.dumps(chat("x")))
+        connection.request("POST", CHAT, json.dumps(chat("x")))
         response = connection.getresponse()
         assert response.status == 429
         assert response.headers["retry-after"] == "7"
@@ -196,7 +170,7 @@ def test_latency_delays_each_answer_but_not_other_connections() -> None:
         connections = [connect(url) for _ in range(20)]
         started = time.monotonic()
         for connection in connections:
-            connection.request("POST", "/v1/chat/completions", json.dumps(chat("x")))
+            connection.request("POST", CHAT, json.dumps(chat("x")))
         assert all(connection.getresponse().status == 200 for connection in connections)
         elapsed = time.monotonic() - started
         for connection in connections:
@@ -215,7 +189,7 @@ def test_signal_ends_it_with_a_connection_open_and_an_answer_due(tmp_path: Path,
             url = server.stdout.readline().strip()
             assert url == ready.read_text().strip()
             with closing(connect(url)) as busy, closing(connect(url)) as idle:
-                busy.request("POST", "/v1/chat/completions", json.dumps(chat("x")))
+                busy.request("POST", CHAT, json.dumps(chat("x")))
                 idle.connect()
                 server.send_signal(signum)
                 _, stderr = server.communicate(timeout=30)

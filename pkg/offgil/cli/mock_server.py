@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from offgil.mock.server import Settings, serve, write_ready_file
+from offgil.mock.faults import Settings
+from offgil.mock.server import serve, write_ready_file
 
 __all__ = ["mock_server"]
 
@@ -47,10 +48,24 @@ def mock_server(
     seed: int,
     ready_file: Path | None,
 ) -> None:
-    """Serve OpenAI's chat completions without a model, until SIGTERM or Ctrl-C.
+    """Serve OpenAI's and Anthropic's APIs without a model, until SIGTERM or Ctrl-C.
 
-    POST /v1/chat/completions (JSON, or server-sent events with "stream": true), GET /v1/models, GET /health.
-    The answer echoes the last user message.  Prints the base URL once connections are accepted.
+    \b
+    POST /v1/chat/completions  OpenAI's, also streamed
+    POST /v1/embeddings        OpenAI's
+    POST /v1/messages          Anthropic's, also streamed; wants a key, any
+    GET  /v1/models, GET /health
+
+    The answer echoes the last user message; with tools it calls one, and structured output fits its schema.
+    Prints the base URL once connections are accepted.
+
+    \b
+    Headers ask for faults of one request:
+    x-mock-status: 429 500       errors of its first attempts (as x-stainless-retry-count counts them)
+    x-mock-delay: SECONDS        before the answer
+    x-mock-first-token: SECONDS  before a stream's first event
+    x-mock-interval: SECONDS     between a stream's events
+    x-mock-break: COUNT          the connection ends after so many events
     """
 
     def ready(url: str) -> None:

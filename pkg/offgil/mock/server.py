@@ -10,74 +10,32 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import signal
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import h11
 
-from offgil.mock.openai import Answer, error, find
+from offgil.mock import openai
+from offgil.mock.answer import Answer, BadRequest, Call
+from offgil.mock.faults import UNTOUCHED, Faults, Plan, Settings
+from offgil.mock.routes import Route, find
 
-__all__ = ["Settings", "serve", "write_ready_file"]
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How the server behaves.
-
-    Attributes:
-        latency: seconds before an answer to a POST starts.
-        jitter: up to so many seconds more, drawn per request.
-        error_rate: fraction of POSTs that get 429, 500 and 503 in turn.
-        retry_after: seconds named in the ``Retry-After`` of a 429.
-        seed: of the draws; which request of the sequence fails depends on nothing else.
-    """
-
-    latency: float = 0.0
-    jitter: float = 0.0
-    error_rate: float = 0.0
-    retry_after: float = 1.0
-    seed: int = 0
-
-
-class _Faults:
-    """Draws each POST's delay and error, in order of arrival."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._random = random.Random(settings.seed).random
-        retry_after = ((b"retry-after", f"{settings.retry_after:g}".encode()),)
-        self._errors = (
-            error(429, "Rate limit reached", "requests", code="rate_limit_exceeded", headers=retry_after),
-            error(500, "The server had an error while processing your request", "server_error"),
-            error(503, "The server is overloaded or not ready yet", "server_error"),
-        )
-        self._failed = 0
-
-    def error(self) -> Answer | None:
-        if not self._settings.error_rate or self._random() >= self._settings.error_rate:
-            return None
-        self._failed += 1
-        return self._errors[(self._failed - 1) % len(self._errors)]
-
-    def delay(self) -> float:
-        settings = self._settings
-        return settings.latency + (settings.jitter * self._random() if settings.jitter else 0.0)
+__all__ = ["serve", "write_ready_file"]
 
 
 class _Connection(asyncio.Protocol):
     """One client's connection; answers its requests one after the other."""
 
-    def __init__(self, faults: _Faults, connections: set[_Connection]) -> None:
+    def __init__(self, faults: Faults, connections: set[_Connection]) -> None:
         self._faults = faults
         self._connections = connections
         self._http = h11.Connection(h11.SERVER)
         self._transport: asyncio.Transport
         self._timer: asyncio.TimerHandle | None = None
-        self._handler: Callable[[bytes], Answer] | Answer
+        self._route: Route | Answer
         self._method = ""
+        self._headers: dict[bytes, bytes] = {}
         self._body: list[bytes | bytearray] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -117,7 +75,8 @@ class _Connection(asyncio.Protocol):
                 self._answer()
             elif isinstance(event, h11.Request):
                 self._method = event.method.decode("ascii")
-                self._handler = find(self._method, event.target.decode("ascii"))
+                self._route = find(self._method, event.target.decode("ascii"))
+                self._headers = dict(event.headers)
                 self._body.clear()
                 if http.they_are_waiting_for_100_continue:
                     self._write(h11.InformationalResponse(status_code=100, headers=[]))
@@ -128,34 +87,45 @@ class _Connection(asyncio.Protocol):
                 return
 
     def _answer(self) -> None:
-        handler = self._handler
-        is_post = self._method == "POST"
-        if isinstance(handler, Answer):
-            answer = handler
+        route = self._route
+        if isinstance(route, Answer):
+            self._send(route)
+            return
+        call = Call(self._headers, b"".join(self._body))
+        try:
+            plan = self._faults.plan(call.headers) if self._method == "POST" else UNTOUCHED
+        except BadRequest as error:
+            self._send(route.refuse(400, str(error), ()))
+            return
+        if plan.status is None:
+            answer = route.answer(call)
         else:
-            answer = (self._faults.error() if is_post else None) or handler(b"".join(self._body))
-        delay = self._faults.delay() if is_post else 0.0
-        if delay > 0:
-            self._timer = asyncio.get_running_loop().call_later(delay, self._send_later, answer)
+            retry_after = self._faults.retry_after if plan.status == 429 else ()
+            answer = route.refuse(plan.status, "The mock server was asked for this error", retry_after)
+        if plan.delay > 0:
+            self._after(plan.delay, lambda: self._send(answer, plan))
         else:
-            self._send(answer)
+            self._send(answer, plan)
 
-    def _send_later(self, answer: Answer) -> None:
-        self._timer = None
-        self._send(answer)
-        if not self._transport.is_closing():
-            self._advance()
+    def _after(self, seconds: float, step: Callable[[], None]) -> None:
+        """Do ``step`` later, and then what has come meanwhile."""
 
-    def _send(self, answer: Answer) -> None:
+        def wake() -> None:
+            self._timer = None
+            step()
+            if not self._transport.is_closing():
+                self._advance()
+
+        self._timer = asyncio.get_running_loop().call_later(seconds, wake)
+
+    def _send(self, answer: Answer, plan: Plan = UNTOUCHED) -> None:
         if answer.events:
             headers = [
                 (b"content-type", b"text/event-stream; charset=utf-8"),
                 (b"transfer-encoding", b"chunked"),
             ]
             self._write(h11.Response(status_code=answer.status, headers=[*headers, *answer.headers]))
-            for event in answer.events:
-                self._write(h11.Data(data=event))
-            self._write(h11.EndOfMessage())
+            self._stream(iter(answer.events[: plan.break_after]), plan, plan.first_token)
         else:
             headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer.body))]
             self._write(
@@ -163,6 +133,27 @@ class _Connection(asyncio.Protocol):
                 h11.Data(data=b"" if self._method == "HEAD" else answer.body),
                 h11.EndOfMessage(),
             )
+            self._finish()
+
+    def _stream(self, events: Iterator[bytes], plan: Plan, pause: float) -> None:
+        """Send events from the next one on, each in a write of its own, with the plan's pauses before them."""
+        if pause > 0:
+            self._after(pause, lambda: self._stream(events, plan, 0.0))
+            return
+        for event in events:
+            if self._transport.is_closing():
+                return  # the client has gone
+            self._write(h11.Data(data=event))
+            if plan.interval > 0:
+                self._after(plan.interval, lambda: self._stream(events, plan, 0.0))
+                return
+        if plan.break_after is not None:
+            self._transport.close()
+            return
+        self._write(h11.EndOfMessage())
+        self._finish()
+
+    def _finish(self) -> None:
         if self._http.our_state is h11.MUST_CLOSE:
             self._transport.close()
         else:
@@ -173,7 +164,7 @@ class _Connection(asyncio.Protocol):
 
     def _refuse(self, exc: h11.RemoteProtocolError) -> None:
         if self._http.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
-            self._send(error(exc.error_status_hint, str(exc), "invalid_request_error"))
+            self._send(openai.refuse(exc.error_status_hint, str(exc)))
         self._transport.close()
 
 
@@ -190,7 +181,7 @@ async def serve(settings: Settings, host: str, port: int, ready: Callable[[str],
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
-    faults = _Faults(settings)
+    faults = Faults(settings)
     connections: set[_Connection] = set()
     # The backlog holds all connections of a client that opens a thousand at once.
     server = await loop.create_server(lambda: _Connection(faults, connections), host, port, backlog=4096)
