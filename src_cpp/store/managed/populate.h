@@ -1,8 +1,8 @@
 // Pages for memory that is about to be filled, in one system call instead of a fault each.
 //
 // A write to a page that is not in this process's page table faults: 256 faults to a MiB cost four times what
-// the copy itself does.  MADV_POPULATE_WRITE does the same work at a quarter to a half of that, but is not free
-// for pages that are there already, so it is called only where some are missing.
+// the copy itself does.  MADV_POPULATE_WRITE does the same work at a quarter to a half of that, but is not
+// free for pages that are there already, so it is called only where some are missing.
 #pragma once
 
 #include <atomic>
