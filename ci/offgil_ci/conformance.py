@@ -14,7 +14,12 @@ from offgil_ci.results import Counts
 
 VERSION = "0.28.1"
 # As that version's own list: newer ones say other things in logs, warnings and guesses.
-REQUIREMENTS = (f"httpx[cli,http2,socks]=={VERSION}", "pytest==8.3.4", "trio==0.27.0", "uvicorn==0.32.1")
+REQUIREMENTS: tuple[str, ...] = (
+    f"httpx[cli,http2,socks]=={VERSION}",
+    "pytest==8.3.4",
+    "trio==0.27.0",
+    "uvicorn==0.32.1",
+)
 REQUIREMENTS += ("anyio==4.7.0", "chardet==5.2.0", "click==8.1.7", "rich==13.9.4")
 # These are compiled, and have no wheels for 3.13t: there the tests that need them are skipped.
 COMPILED = ("trustme==1.2.0", "brotli==1.1.0", "zstandard==0.23.0")
@@ -33,7 +38,7 @@ def run_httpx(interpreter: Interpreter, name: str) -> Counts:
     wanted = REQUIREMENTS if name.endswith("t") else REQUIREMENTS + COMPILED
     run([python, "-m", "pip", "install", "--only-binary=:all:", *wanted], log=log, timeout=TIMEOUT)
     command: Words = [python, "-m", "pytest", "-p", "httpx_plugin", "-m", "not network", f"--junitxml={report}"]
-    folder = _tests(python, log)
+    folder = _tests(python, BUILD / "conformance" / name, log)
     try:
         run(command, log=log, timeout=TIMEOUT, cwd=folder, env={"PYTHONPATH": str(ROOT / "tests" / "adapters")})
     except StepFailed as error:
@@ -44,13 +49,12 @@ def run_httpx(interpreter: Interpreter, name: str) -> Counts:
     return counts
 
 
-def _tests(python: Path, log: Path) -> Path:
-    """A folder with the tests and their configuration, without the package itself."""
+def _tests(python: Path, folder: Path, log: Path) -> Path:
+    """The tests and their configuration, without the package itself, somewhere in `folder`."""
     archive = cache() / "sources" / f"httpx-{VERSION}.tar.gz"
     if not archive.exists():
         download: Words = [python, "-m", "pip", "download", "--no-deps", "--no-binary=httpx", "-d", archive.parent]
         run([*download, f"httpx=={VERSION}"], log=log, timeout=TIMEOUT)
-    folder = BUILD / "conformance"
     shutil.rmtree(folder, ignore_errors=True)
     with tarfile.open(archive) as source:
         members = [member for member in source if member.name.split("/")[1] in ("tests", "pyproject.toml")]

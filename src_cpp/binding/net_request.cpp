@@ -16,7 +16,8 @@ namespace {
 
 static_assert(kForever == net::kNever);
 
-/// bytes as they are, or the UTF-8 form of a str; borrowed: valid detached for as long as the caller holds it.
+/// bytes as they are, or the UTF-8 form of a str; borrowed: valid detached for as long as the caller holds
+/// it.
 std::string_view utf8_of(nb::handle text) {
     if (PyBytes_Check(text.ptr()))
         return {PyBytes_AS_STRING(text.ptr()), static_cast<std::size_t>(PyBytes_GET_SIZE(text.ptr()))};

@@ -1,4 +1,4 @@
-"""Every suite here runs over httpx and httpx2, blocking, under asyncio and under trio."""
+"""The suites of httpx and httpx2 run over both, blocking, under asyncio and under trio."""
 
 from __future__ import annotations
 
@@ -138,3 +138,8 @@ def package(package_name, request):
 @pytest.fixture
 def blocking(package_name):
     return Package(package_name, "sync")
+
+
+@pytest.fixture
+def asynchronous(package_name):
+    return Package(package_name, "asyncio")

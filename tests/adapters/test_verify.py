@@ -46,8 +46,8 @@ def test_flags_are_taken_over(blocking, serve_tls, context):
         client.get(serve_tls().url)
 
 
-def test_a_single_certificate_is_no_authority(blocking, authority, context):
-    context.load_verify_locations(authority / "self-signed.pem")
+def test_a_single_certificate_is_no_authority(blocking, authority):
+    context = ssl.create_default_context(cafile=str(authority / "self-signed.pem"))
     with pytest.raises(offgil.errors.UnusableSSLContext, match="no authorities"):
         blocking.transport(verify=context)
 

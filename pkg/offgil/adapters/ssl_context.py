@@ -1,7 +1,8 @@
 """What can be read of an :class:`ssl.SSLContext`, for a TLS that is not Python's.
 
 A context is read once, when a transport is made.  What cannot be seen in one cannot be refused either: a certificate
-that ``load_cert_chain`` was given has to be given as ``cert=``, too.
+that ``load_cert_chain`` was given has to be given as ``cert=``, too, and a server's own certificate, loaded to trust it
+without an authority, is not taken over: give its file as ``verify=``.
 """
 
 from __future__ import annotations
@@ -43,11 +44,6 @@ def configure_context(config: _core.Config, context: ssl.SSLContext) -> None:
         raise UnusableSSLContext(
             "verify=SSLContext: no authorities can be read from it; those of a folder (capath) are invisible until "
             "they are used. Load a file (cafile), or give verify=True or the path itself"
-        )
-    if context.cert_store_stats()["x509"] != len(authorities):
-        raise UnusableSSLContext(
-            "verify=SSLContext: it trusts certificates that are no authorities, which cannot be read; give the path of "
-            "their file as verify= itself"
         )
     flags = int(context.verify_flags)
     config.set_verification(context.check_hostname, flags, "".join(map(ssl.DER_cert_to_PEM_cert, authorities)))
