@@ -8,12 +8,14 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, I
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from types import TracebackType
-from typing import Self, TypeVar, Unpack, cast
+from typing import Any, Self, TypeVar, Unpack, cast
 
 from offgil.async_map import map_requests
 from offgil.async_port import AsyncioPort, Port, Ports
 from offgil.async_stream import AsyncStreamResponse
+from offgil.async_upload import Feeder
 from offgil.client_base import BaseClient
+from offgil.content import AsyncIterableBody
 from offgil.download import Download, PartialFile
 from offgil.errors import NoEventLoop
 from offgil.exchange import Exchange, exchange
@@ -43,9 +45,13 @@ class AsyncClient(BaseClient):
 
     #: An instance has a dict of its own from its first request on.
     _ports: Ports = Ports()
+    _reads_asynchronously = True
 
     async def request(self, method: str, url: str, **options: Unpack[RequestOptions]) -> Response:
         """Send one request and return its whole answer; arguments as for :meth:`offgil.Client.request`.
+
+        An iterable for ``content`` has to be an asynchronous one, which yields bytes as fast as the server takes them.
+        It must not wait for the answer, which is read by the same task.
 
         Raises:
             RequestError: no usable answer; the subclass says why.
@@ -68,8 +74,16 @@ class AsyncClient(BaseClient):
         return await self._drive(steps, send)
 
     async def _send(self, encoded: Encoded, save_to: int = -1) -> Response:
-        port = self._port()
-        return cast(Response, await port.outcome_of(port.submit(*encoded, False, save_to)))
+        answer, _ = await self._answer(self._port(), encoded, False, save_to)
+        return cast(Response, answer)
+
+    async def _answer(self, port: Port, encoded: Encoded, pieces: bool, save_to: int = -1) -> tuple[Any, Feeder | None]:
+        """Send a request; return its answer, and what goes on to read its body if ``pieces`` are to be read of that."""
+        if not isinstance(encoded.body, AsyncIterableBody):
+            return await port.outcome_of(port.submit(*encoded, pieces, save_to)), None
+        feeder = Feeder(encoded.body.start(), encoded.body.size)
+        number = port.submit(*encoded._replace(body=feeder.body), pieces, save_to)
+        return await feeder.outcome_of(port, number), feeder
 
     async def _drive(self, steps: Exchange[R], send: Callable[[Encoded], Awaitable[R]]) -> R:
         cancel = None
@@ -111,8 +125,9 @@ class AsyncClient(BaseClient):
             if response is not None:
                 response._end()
             port = self._port()
-            response = cast(AsyncStreamResponse, await port.outcome_of(port.submit(*step, True)))
-            response._attach(self, port)
+            answer, feeder = await self._answer(port, step, True)
+            response = cast(AsyncStreamResponse, answer)
+            response._attach(self, port, feeder)
             return response
 
         try:

@@ -32,13 +32,15 @@ class AsyncStreamResponse(_core.AsyncStream, StreamHead):
 
     _client: object  # which would end its engine if nobody held it
     _port: Port
+    _feeder: Feeder | None = None  # of the request's body, while that is not over
     _iterated = False
     _reading = False
     _rest: bytes | None = None
 
-    def _attach(self, client: object, port: Port) -> None:
+    def _attach(self, client: object, port: Port, feeder: Feeder | None) -> None:
         self._client = client
         self._port = port
+        self._feeder = feeder
 
     async def raise_for_status(self) -> Self:
         """Return this response if its status is below 400; read its body to the end if not.
@@ -99,8 +101,9 @@ class AsyncStreamResponse(_core.AsyncStream, StreamHead):
         self.close()
         self._port.settle(self.number, None)  # a task that waits for more finds out
 
-    async def _next(self, feeder: Feeder | None = None) -> bytes | None:
+    async def _next(self) -> bytes | None:
         """Return the next bytes, ``None`` at the end; feed the request's body, if it is not over yet."""
+        feeder = self._feeder
         while True:
             piece = self.next()
             if piece != b"":

@@ -7,6 +7,7 @@ from typing import Any
 
 from offgil import _core
 from offgil.async_port import Port
+from offgil.content import Piece
 from offgil.errors import LocalProtocolError
 
 __all__ = ["Feeder"]
@@ -16,17 +17,17 @@ class Feeder:
     """Advances an iterable as fast as a server takes what it yields, in the task that waits for the answer.
 
     Args:
-        pieces: yields bytes.
+        pieces: yields bytes, or what has them.
         size: how many that must be; ``None`` for any number.
 
     Thread-safety: compatible; belongs to one task at a time.
     """
 
-    def __init__(self, pieces: AsyncIterable[bytes], size: int | None) -> None:
+    def __init__(self, pieces: AsyncIterable[Piece], size: int | None) -> None:
         #: What the core gets for a body.
         self.body = _core.FedBody(size)
         self._pieces = pieces
-        self._iterator: AsyncIterator[bytes] | None = None
+        self._iterator: AsyncIterator[Piece] | None = None
         self._left = size
         self._outcome: Any = None
 
@@ -40,6 +41,7 @@ class Feeder:
 
         Raises:
             LocalProtocolError: there is more than ``size``.
+            TypeError: a piece is nothing that has bytes.
             Exception: whatever the iterable raises.
         """
         piece = await self._next()
@@ -85,6 +87,11 @@ class Feeder:
         if self._iterator is None:
             self._iterator = aiter(self._pieces)
         async for piece in self._iterator:
+            if not isinstance(piece, bytes | bytearray | memoryview):
+                raise TypeError(
+                    "an asynchronous iterable body must yield bytes, bytearray or memoryview, not "
+                    f"{type(piece).__name__}"
+                )
             if piece:
                 return bytes(piece)
         return b""

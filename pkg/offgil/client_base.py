@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 
 from offgil import __version__, _core
 from offgil.auth import BasicAuth, basic_header, split_userinfo
-from offgil.content import Content, encode_body
+from offgil.content import AsyncIterableBody, Content, encode_body
 from offgil.hooks import Hook
 from offgil.request import (
     UNSET,
@@ -83,6 +83,9 @@ class BaseClient:
         ValueError: an argument is out of its range, or beyond what the linked libcurl can do.
         UnusableCertificate: the files of ``cert`` cannot be read or do not belong together.
     """
+
+    #: Whether a request's body may be an asynchronous iterable.
+    _reads_asynchronously = False
 
     def __init__(
         self,
@@ -166,7 +169,7 @@ class BaseClient:
         auth: BasicAuth | None = None,
     ) -> tuple[Encoded, bool]:
         fields = encode_headers(headers)
-        body = encode_body(json, content, fields)
+        body = encode_body(json, content, fields, asynchronous=self._reads_asynchronously)
         pairs = self._params if params is None else self._params + encode_params(params)
         limits = self._default_limits
         if not isinstance(timeout, Unset):
@@ -184,7 +187,10 @@ class BaseClient:
         return Encoded(method, url, fields or None, body, limits, cancel), follow
 
     def _encode_request(self, request: Request) -> tuple[Encoded, bool]:
-        return self._encode(*_arguments(request))
+        encoded, follow = self._encode(*_arguments(request))
+        if isinstance(encoded.body, AsyncIterableBody):
+            raise TypeError("map takes no asynchronous iterable as content; give bytes or a file, or call request")
+        return encoded, follow
 
     def _is_plain(self, retry: Retry | None, follow: bool) -> bool:
         """Whether a call is one request to the core and nothing else."""

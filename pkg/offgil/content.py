@@ -6,23 +6,61 @@ import io
 import json as jsonlib
 import os
 import stat
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from functools import partial
 from typing import Any, BinaryIO
 
 from offgil._core import FileBody, IterableBody
-from offgil.errors import LocalProtocolError
+from offgil.errors import LocalProtocolError, StreamConsumed
 
-__all__ = ["Body", "Content", "announced_length", "encode_body", "iterable_body", "replayable"]
+__all__ = ["AsyncIterableBody", "Body", "Content", "announced_length", "encode_body", "iterable_body", "replayable"]
 
-Content = bytes | bytearray | memoryview | str | BinaryIO | Iterable[bytes | bytearray | memoryview]
-Body = bytes | FileBody | IterableBody
+Piece = bytes | bytearray | memoryview
+Content = bytes | bytearray | memoryview | str | BinaryIO | Iterable[Piece] | AsyncIterable[Piece]
 
 _PIECE = 64 * 1024
 
 
-def encode_body(json: Any, content: Content | None, headers: list[tuple[str, str | None]]) -> Body | None:
+class AsyncIterableBody:
+    """The counterpart of :class:`IterableBody` for an asynchronous client, which advances it itself.
+
+    Args:
+        pieces: the iterable.
+        size: the bytes that it has to yield; ``None`` for any number.
+
+    Thread-safety: compatible.
+    """
+
+    def __init__(self, pieces: AsyncIterable[Piece], size: int | None) -> None:
+        self.size = size
+        self.replayable = not isinstance(pieces, AsyncIterator)
+        self._pieces = pieces
+        self._started = False
+
+    def start(self) -> AsyncIterable[Piece]:
+        """Return the iterable for one request.
+
+        Raises:
+            StreamConsumed: it is an iterator, which an earlier request has read.
+        """
+        if self._started and not self.replayable:
+            raise StreamConsumed(
+                "the request's body is an asynchronous iterator, which has been read; give bytes, a file or an object "
+                "that can be iterated over anew to have it sent again"
+            )
+        self._started = True
+        return self._pieces
+
+
+Body = bytes | FileBody | IterableBody | AsyncIterableBody
+
+
+def encode_body(
+    json: Any, content: Content | None, headers: list[tuple[str, str | None]], *, asynchronous: bool
+) -> Body | None:
     """Return the body as the core takes it, adding a Content-Type to ``headers`` for JSON unless there is one.
+
+    ``asynchronous`` says whether an asynchronous iterable can be read, for an :class:`AsyncIterableBody`.
 
     Raises:
         TypeError: ``content`` is nothing that can be sent, or both are given.
@@ -37,14 +75,14 @@ def encode_body(json: Any, content: Content | None, headers: list[tuple[str, str
         return jsonlib.dumps(json, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     if content is None or isinstance(content, bytes):
         return content
-    if isinstance(content, str):
-        return content.encode()
-    if isinstance(content, (bytearray, memoryview)):
-        return bytes(content)
+    if isinstance(content, str | bytearray | memoryview):
+        return content.encode() if isinstance(content, str) else bytes(content)
     if hasattr(content, "read"):
         return _file_body(content, headers)
     if isinstance(content, AsyncIterable):
-        raise TypeError("content is an asynchronous iterable, which only an asynchronous client could read")
+        if not asynchronous:
+            raise TypeError("content is an asynchronous iterable, which only AsyncClient.request and stream can read")
+        return AsyncIterableBody(content, announced_length(_lengths(headers)))
     if isinstance(content, Iterable) and not isinstance(content, Mapping):
         return iterable_body(content, _lengths(headers))
     raise TypeError(f"content must be bytes, str, a binary file or an iterable of bytes, not {type(content).__name__}")
@@ -52,7 +90,7 @@ def encode_body(json: Any, content: Content | None, headers: list[tuple[str, str
 
 def replayable(body: Body | None) -> bool:
     """Whether a body can be sent a second time: all but iterators, and files that the core cannot read itself."""
-    return not isinstance(body, IterableBody) or body.replayable
+    return not isinstance(body, IterableBody | AsyncIterableBody) or body.replayable
 
 
 def _file_body(file: Any, headers: list[tuple[str, str | None]]) -> Body:

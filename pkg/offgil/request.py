@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from offgil._core import CancelToken
 from offgil.auth import BasicAuth, split_userinfo
-from offgil.content import Body, Content
+from offgil.content import Content
 from offgil.errors import InvalidURL
 from offgil.timeouts import Timeout
 
@@ -73,7 +73,7 @@ class Encoded(NamedTuple):
     method: str
     url: str  # without credentials
     headers: list[tuple[str, str | None]] | None
-    body: Body | None
+    body: Any  # content.Body or None; a FedBody where an AsyncClient feeds it
     limits: tuple[float | None, ...]  # connect, read, write, pool and total seconds
     cancel: CancelToken | None
 

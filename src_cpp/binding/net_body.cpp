@@ -90,7 +90,7 @@ void refuse_iterable(nb::handle body) {
     if (nb::isinstance<PyIterableBody>(body))
         throw nb::type_error(
             "an iterable body would hold up the other requests; give bytes or a file, or send it with "
-            "Client.request");
+            "Client.request, or as an asynchronous iterable with AsyncClient.request");
 }
 
 void bind_body(nb::module_ &m) {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 from offgil import _core
 from offgil.adapters.common import AnyTransport
@@ -31,7 +31,7 @@ class AsyncTransport(AnyTransport):
         """Send a request, on the transport's own thread, and return its answer with the body to be read."""
         tracer = self._tracer(request)
         try:
-            stream, feeder = await self._open(request, tracer)
+            stream = await self._open(request, tracer)
         except (RequestError, InvalidURL) as error:
             raised = self.package.error(error)
             if tracer is not None:
@@ -44,9 +44,9 @@ class AsyncTransport(AnyTransport):
             except BaseException:
                 await stream.aclose()
                 raise
-        return self._response(stream, network, self.package.async_stream(self.package, stream, feeder, tracer))
+        return self._response(stream, network, self.package.async_stream(self.package, stream, tracer))
 
-    async def _open(self, request: Any, tracer: Tracer | None) -> tuple[AsyncStreamResponse, Feeder | None]:
+    async def _open(self, request: Any, tracer: Tracer | None) -> AsyncStreamResponse:
         delays = self._delays()
         while True:
             port = self._port()
@@ -59,8 +59,8 @@ class AsyncTransport(AnyTransport):
                 if (delay := next(delays, None)) is None:
                     raise
             else:
-                stream._attach(self, port)
-                return stream, feeder
+                stream._attach(self, port, feeder)
+                return cast(AsyncStreamResponse, stream)
             if tracer is not None:
                 await tracer.tell_async(tracer.retry())
             await port.outcome_of(port.pause(delay, None))
@@ -93,12 +93,9 @@ class AsyncResponseStream:
     Thread-safety: compatible; belongs to the event loop that opened it, and to one task at a time.
     """
 
-    def __init__(
-        self, package: Package, stream: AsyncStreamResponse, feeder: Feeder | None, tracer: Tracer | None
-    ) -> None:
+    def __init__(self, package: Package, stream: AsyncStreamResponse, tracer: Tracer | None) -> None:
         self._package = package
         self._stream = stream
-        self._feeder = feeder
         self._tracer = tracer
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -106,7 +103,7 @@ class AsyncResponseStream:
             await self._tracer.tell_async(self._tracer.body_started())
         raised: Exception | None = None
         try:
-            while (piece := await self._stream._next(self._feeder)) is not None:
+            while (piece := await self._stream._next()) is not None:
                 yield piece
         except (RequestError, InvalidURL) as error:
             raised = self._package.error(error)
