@@ -48,9 +48,11 @@ class BlockingAsyncClient:
         self.stop()
 
     def stop(self) -> None:
-        """Close the event loops."""
-        while self._runners:
-            self._runners.pop().close()
+        """Close the event loops, but for those of threads that are within a call."""
+        for runner in self._runners.copy():
+            if not runner.get_loop().is_running():
+                self._runners.remove(runner)
+                runner.close()
         self._loops = threading.local()
 
     def __enter__(self) -> BlockingAsyncClient:

@@ -64,7 +64,8 @@ Nanos Feed::wanted_since(Nanos now) {
 
 Feed::Taken Feed::take() {
     std::lock_guard lock(mutex_);
-    const bool refill = std::exchange(refill_, false) || let_go();
+    const bool awaited = let_go();
+    const bool refill = std::exchange(refill_, false) || awaited;
     if (bytes_.size() > 0) return {std::exchange(bytes_, Body{}), refill};
     if (over_) return {error_ ? decltype(Taken::what)(*error_) : End{}};
     wanted_since_ = monotonic_now();

@@ -113,3 +113,20 @@ TEST_CASE("an answer counts as a connection until it is read") {
     CHECK(body_of(get(false)) == "GET /y ");
     CHECK(server.connections() == 1);
 }
+
+TEST_CASE("bytes that the engine held back for a while count until they are taken, not longer") {
+    const std::string piece(256 * 1024, 'x');
+    auto unread = std::make_shared<Unread>();
+    Feed feed("GET /");
+    Body body;
+    REQUIRE(body.append(piece.data(), piece.size()));
+    feed.add(std::move(body));
+    CHECK(feed.full());
+    feed.finish(std::nullopt);
+    feed.hold(unread);
+    CHECK(unread->count.load() == 1);
+    CHECK(feed.take().refill);
+    CHECK(unread->count.load() == 0);
+    CHECK_FALSE(feed.close());
+    CHECK(unread->count.load() == 0);
+}
