@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import tarfile
 from pathlib import Path
 
 from offgil_ci import environments, results
+from offgil_ci.archives import unpack
 from offgil_ci.paths import BUILD, LOGS, ROOT, cache
 from offgil_ci.probe import Interpreter
 from offgil_ci.process import StepFailed, Words, run
@@ -56,7 +56,5 @@ def _tests(python: Path, folder: Path, log: Path) -> Path:
         download: Words = [python, "-m", "pip", "download", "--no-deps", "--no-binary=httpx", "-d", archive.parent]
         run([*download, f"httpx=={VERSION}"], log=log, timeout=TIMEOUT)
     shutil.rmtree(folder, ignore_errors=True)
-    with tarfile.open(archive) as source:
-        members = [member for member in source if member.name.split("/")[1] in ("tests", "pyproject.toml")]
-        source.extractall(folder, members, filter="data")
+    unpack(archive, folder, lambda name: name.split("/")[1] in ("tests", "pyproject.toml"))
     return folder / f"httpx-{VERSION}"

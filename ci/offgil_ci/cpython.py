@@ -17,13 +17,13 @@ import os
 import re
 import shutil
 import sys
-import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from offgil_ci import debian_source, packages, paths
+from offgil_ci.archives import unpack
 from offgil_ci.probe import Interpreter, probe
 from offgil_ci.process import StepFailed, run
 
@@ -101,12 +101,7 @@ def _make(tarball: Path, name: str, home: Path, free_threaded: bool) -> None:
     log = folder() / "logs" / f"{name}.log"
     started = time.monotonic()
     print(f"building CPython {name} (some minutes, once; log: {log})", file=sys.stderr, flush=True)
-    with tarfile.open(tarball) as archive:
-        # apt has verified the tarball; the filter is for Python's own warning about extracting without one.
-        if hasattr(tarfile, "data_filter"):
-            archive.extractall(work, filter="data")
-        else:
-            archive.extractall(work)
+    unpack(tarball, work)
     (source,) = work.iterdir()
     flags = [*FLAGS, FREE_THREADED] if free_threaded else list(FLAGS)
     log.unlink(missing_ok=True)
