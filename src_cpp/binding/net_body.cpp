@@ -16,19 +16,18 @@ using namespace nb::literals;
 
 namespace {
 
-/// A descriptor of our own, so that the caller may close the file.
+bool is_iterator(nb::handle object) {
+    return PyIter_Check(object.ptr()) != 0;
+}
+
+}  // namespace
+
 int duplicate(int descriptor) {
     const int copy = ::fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
     if (copy >= 0) return copy;
     PyErr_SetFromErrno(PyExc_OSError);
     throw nb::python_error();
 }
-
-bool is_iterator(nb::handle object) {
-    return PyIter_Check(object.ptr()) != 0;
-}
-
-}  // namespace
 
 PyFileBody::PyFileBody(int descriptor, std::uint64_t offset, std::uint64_t size, std::string path)
     : upload(std::make_shared<net::FileUpload>(duplicate(descriptor), offset, size, std::move(path))) {}

@@ -14,6 +14,9 @@ namespace offgil::binding {
 
 namespace nb = nanobind;
 
+/// A descriptor of our own, so that the caller may close the file; raises OSError.
+int duplicate(int descriptor);
+
 /// A file of the caller's, which the core reads without Python.
 ///
 /// Locking: never changes, but for `upload`, which belongs to the one request that has the body at a time.

@@ -1,7 +1,6 @@
 // _core.Mailbox and _core.AsyncStream: one event loop's end of a net::Engine, under offgil.AsyncClient.
 //
 // None of this detaches: what takes a lock holds it for moving a pointer, and nothing waits.
-#include <fcntl.h>
 #include <nanobind/stl/optional.h>
 #include <unistd.h>
 
@@ -86,11 +85,7 @@ struct PyFedBody {
 
 /// Gives the request a descriptor of its own: the caller's may be closed while the engine still writes.
 void keep_open(net::Request &request, int descriptor) {
-    request.save_to = ::fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
-    if (request.save_to < 0) {
-        PyErr_SetFromErrno(PyExc_OSError);
-        throw nb::python_error();
-    }
+    request.save_to = duplicate(descriptor);
     auto close_it = [owned = request.save_to](const void *) { ::close(owned); };
     request.save_to_owner = std::shared_ptr<const void>(nullptr, close_it);
 }
