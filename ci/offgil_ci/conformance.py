@@ -36,7 +36,7 @@ def run_httpx(interpreter: Interpreter, name: str) -> Counts:
     report.unlink(missing_ok=True)
     python = environments.python_of(environment)
     wanted = REQUIREMENTS if name.endswith("t") else REQUIREMENTS + COMPILED
-    run([python, "-m", "pip", "install", "--only-binary=:all:", *wanted], log=log, timeout=TIMEOUT)
+    environments.install_wheels(python, *wanted, log=log)
     command: Words = [python, "-m", "pytest", "-p", "httpx_plugin", "-m", "not network", f"--junitxml={report}"]
     folder = _tests(python, BUILD / "conformance" / name, log)
     try:

@@ -73,12 +73,17 @@ def install(wheel: Path, environment: str, interpreter: Interpreter, *, extras: 
     log = LOGS / f"{environment}-install.log"
     log.unlink(missing_ok=True)
     python = create(environment, interpreter, reuse=reuse)
-    pip: Words = [python, "-m", "pip", "install"]
-    # Wheels only: an old interpreter (3.13t) gets the last version that has one, not a new one to compile.
-    run([*pip, "--only-binary=:all:", f"{wheel}[{extras}]"], log=log, timeout=TIMEOUT)
+    install_wheels(python, f"{wheel}[{extras}]", log=log)
     if reuse:
         # pip takes a wheel of the same version for installed.
-        run([*pip, "--no-deps", "--force-reinstall", wheel], log=log, timeout=TIMEOUT)
+        install_wheels(python, "--no-deps", "--force-reinstall", wheel, log=log)
     check = "import sys, offgil._core; sys.exit(not offgil._core.__file__.startswith(sys.prefix))"
     run([python, "-c", check], log=log, timeout=60, cwd=ROOT)
     return python
+
+
+def install_wheels(python: Path, *words: str | Path, log: Path) -> None:
+    """Let pip install what `words` say, from wheels only: an old interpreter (3.13t) gets the last version that has
+    one, not a new one to compile.
+    """
+    run([python, "-m", "pip", "install", "--only-binary=:all:", *words], log=log, timeout=TIMEOUT)

@@ -31,8 +31,7 @@ def wheel(interpreter: Interpreter, name: str, *, reuse: bool) -> None:
     extras = "cli,test,litserve" if name == LITSERVE else "cli,test"
     python = environments.install(built, name, interpreter, extras=extras, reuse=reuse)
     for words in LITSERVE_BY_PARTS.get(name, ()):
-        pip: Words = [python, "-m", "pip", "install", "--only-binary=:all:", *words]
-        run(pip, log=LOGS / f"{name}-litserve.log", timeout=TESTS_TIMEOUT)
+        environments.install_wheels(python, *words, log=LOGS / f"{name}-litserve.log")
 
 
 def python_tests(name: str, *, stop_at_first: bool) -> Counts:
