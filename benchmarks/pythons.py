@@ -1,8 +1,9 @@
-"""Which interpreters a benchmark runs on."""
+"""What the benchmarks share: the interpreters, a measurement in a process of its own, medians over rounds."""
 
 from __future__ import annotations
 
 import argparse
+import statistics
 import subprocess
 from pathlib import Path
 
@@ -34,3 +35,8 @@ def figures(command: list[str], timeout: float = 600) -> tuple[float, ...] | Non
     if printed.strip() == "not installed":
         return None
     return tuple(map(float, printed.split()))
+
+
+def medians(rows: list[tuple[float, ...]]) -> list[float]:
+    """The median of each column of what ``figures`` gave in several rounds."""
+    return [statistics.median(column) for column in zip(*rows, strict=True)]

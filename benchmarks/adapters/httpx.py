@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import platform
-import statistics
 import sys
 from pathlib import Path
 
@@ -19,7 +18,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from nginx import nginx  # noqa: E402
-from pythons import add_option, figures, versions  # noqa: E402
+from pythons import add_option, figures, medians, versions  # noqa: E402
 
 TRANSPORTS = {"httpx": ("null", "offgil", "own", "pyreqwest"), "httpx2": ("null", "offgil", "own")}
 
@@ -53,10 +52,6 @@ def main() -> None:
                 own_cpu, own_wall = medians(found[python, package, threads, "own"])
                 ratios = f"{own_cpu / cpu:.1f} | {own_wall / wall:.1f}"
                 print(f"| {package} | {threads} | {transport} | {cpu:.0f} | {wall:.0f} | {ratios} |")
-
-
-def medians(rows: list[tuple[float, ...]]) -> tuple[float, float]:
-    return statistics.median(cpu for cpu, _ in rows), statistics.median(wall for _, wall in rows)
 
 
 if __name__ == "__main__":

@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import argparse
 import platform
-import statistics
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from pythons import add_option, figures, versions  # noqa: E402
+from pythons import add_option, figures, medians, versions  # noqa: E402
 
 PEERS = ("offgil", "offgil, results only", "LitServe's default", "pipes")
 #: Scenario -> what its wall time is.
@@ -67,10 +66,6 @@ def main() -> None:
                 ratios = f"{cpu / own_cpu:.1f} | {wall / own_wall:.1f}"
                 print(f"| {what} | {peer} | {cpu:.0f} | {wall:.0f} | {1e6 / wall:,.0f} | {ratios} |")
         print()
-
-
-def medians(rows: list[tuple[float, ...]]) -> tuple[float, float]:
-    return statistics.median(cpu for cpu, *_ in rows), statistics.median(wall for _, wall, *_ in rows)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from nginx import nginx
-from pythons import add_option, figures, versions
+from pythons import add_option, figures, medians, versions
 
 TRANSPORTS = ("offgil", "default", "no network")
 COLUMNS = ("requests/s", "CPU µs a request", "first token ms, p50", "p99")
@@ -91,7 +91,7 @@ def main() -> None:
             own = rows[python, scenario, "offgil"]
             for transport in TRANSPORTS:
                 if measured := rows.get((python, scenario, transport)):
-                    rate, cpu, p50, p99 = map(statistics.median, zip(*measured, strict=True))
+                    rate, cpu, p50, p99 = medians(measured)
                     # Of one round each: the machine's speed changes between rounds.
                     pairs = list(zip(own, measured, strict=True))
                     rates = statistics.median(ours[0] / its[0] for ours, its in pairs)

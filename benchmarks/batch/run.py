@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from nginx import nginx  # noqa: E402
-from pythons import add_option  # noqa: E402
+from pythons import add_option, medians, versions  # noqa: E402
 
 CONCURRENCY = 256
 
@@ -58,10 +57,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, nginx() as server:
         requests, results = f"{folder}/requests.jsonl", f"{folder}/results.jsonl"
         for python in options.python:
-            version = subprocess.run([python, "-VV"], check=True, capture_output=True, text=True).stdout.strip()
-            print(
-                f"{version}\n\n| requests | client | requests/s | CPU µs a request | peak MiB |\n|---|---|---|---|---|"
-            )
+            print(f"Python {versions(python, ('offgil', 'httpx'))}\n")
+            print("| requests | client | requests/s | CPU µs a request | peak MiB |\n|---|---|---|---|---|")
             batch = [python, "-m", "offgil.cli", "batch", requests, results, "--base-url", server.http, "--overwrite"]
             script = [python, str(HERE / "asyncio_httpx.py"), requests, results, server.http]
             commands = {
@@ -72,7 +69,7 @@ def main() -> None:
                 write_requests(requests, count)
                 if options.script_up_to is not None and count > options.script_up_to:
                     commands.pop("asyncio + httpx", None)
-                rows: dict[str, list[tuple[float, float, float]]] = {name: [] for name in commands}
+                rows: dict[str, list[tuple[float, ...]]] = {name: [] for name in commands}
                 # The largest file takes the script minutes: once is enough to see its memory.
                 for _ in range(options.rounds if count <= 20_000 else 1):
                     for name, command in commands.items():
@@ -80,7 +77,7 @@ def main() -> None:
                         with open(results) as answers:
                             assert sum(1 for _ in answers) == count
                 for name, figures in rows.items():
-                    wall, cpu, memory = (statistics.median(column) for column in zip(*figures, strict=True))
+                    wall, cpu, memory = medians(figures)
                     print(
                         f"| {count:,} | {name} | {count / wall:,.0f} | {cpu / count * 1e6:.0f} | {memory:.0f} |",
                         flush=True,

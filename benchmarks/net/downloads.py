@@ -10,7 +10,6 @@ folder on a disk, wall times are mostly the disk's.
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 import tempfile
 from pathlib import Path
@@ -19,7 +18,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from nginx import nginx  # noqa: E402
-from pythons import add_option, figures, versions  # noqa: E402
+from pythons import add_option, figures, medians, versions  # noqa: E402
 
 PEERS = ("offgil", "pyreqwest", "httpx")
 
@@ -50,7 +49,7 @@ def main() -> None:
             if (python, peer) not in rows:
                 print(f"| {peer} | no wheel | | |")
                 continue
-            cpu, wall, peak = (statistics.median(column) for column in zip(*rows[python, peer], strict=True))
+            cpu, wall, peak = medians(rows[python, peer])
             print(f"| {peer} | {cpu:.0f} | {wall:.0f} | {peak:.0f} |")
         print()
 

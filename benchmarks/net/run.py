@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import platform
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -27,7 +26,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from nginx import Nginx, nginx  # noqa: E402
-from pythons import add_option, versions  # noqa: E402
+from pythons import add_option, medians, versions  # noqa: E402
 from pythons import figures as measured  # noqa: E402
 
 
@@ -165,10 +164,6 @@ def main() -> None:
 def row(figures: Figures, own: float) -> str:
     cpu, wall = medians(figures)
     return f"{cpu:.1f} | {wall:.1f} | {cpu / own:.2f} |"
-
-
-def medians(rows: Figures) -> tuple[float, float]:
-    return statistics.median(cpu for cpu, *_ in rows), statistics.median(wall for _, wall, *_ in rows)
 
 
 if __name__ == "__main__":

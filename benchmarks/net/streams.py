@@ -10,7 +10,6 @@ process of its own; rounds are interleaved and the table gives medians.
 from __future__ import annotations
 
 import argparse
-import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +17,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from pythons import add_option, figures, versions  # noqa: E402
+from pythons import add_option, figures, medians, versions  # noqa: E402
 
 PEERS = ("offgil", "httpx", "baml")
 STREAMS, EVENTS, INTERVAL = 8, 100, 0.01
@@ -57,7 +56,7 @@ def main() -> None:
             if (python, peer) not in rows:
                 print(f"| {peer} | no wheel | | |")
                 continue
-            wall, cpu, ticks = (statistics.median(column) for column in zip(*rows[python, peer], strict=True))
+            wall, cpu, ticks = medians(rows[python, peer])
             print(f"| {peer} | {wall / ideal:.2f} | {cpu:.1f} | {ticks:.0%} |")
         print()
 

@@ -22,9 +22,10 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from pythons import add_option  # noqa: E402
+from pythons import add_option, versions  # noqa: E402
 
 TIMEOUT = 300
+PACKAGES = ("offgil", "lmdb", "pyzmq", "faster-fifo", "iceoryx2", "redis", "numpy")
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,7 @@ def main() -> None:
     options = parser.parse_args()
     print(f"{platform.machine()}, {os.cpu_count()} CPUs, Linux {platform.release()}")
     for python in options.python:
-        version = subprocess.run([python, "-VV"], capture_output=True, text=True, check=True).stdout.strip()
-        print(f"\n{version}\n\n| what | peer | median | ratio |\n|---|---|---:|---:|")
+        print(f"\nPython {versions(python, PACKAGES)}\n\n| what | peer | median | ratio |\n|---|---|---:|---:|")
         for scenario in SCENARIOS:
             if not options.only or scenario.name in options.only:
                 run(python, scenario, options.rounds)

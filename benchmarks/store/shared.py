@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import statistics
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +19,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from pythons import add_option  # noqa: E402
+from pythons import add_option, figures, medians, versions  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -42,24 +40,6 @@ SCENARIOS = (
 )
 
 
-def measure(python: str, peer: str, scenario: str) -> list[float] | None:
-    command = [python, "-W", "ignore", str(HERE / "shared_loop.py"), peer, scenario]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
-    return None if done.stdout.strip() == "not installed" else [float(figure) for figure in done.stdout.split()]
-
-
-def version(python: str) -> str:
-    code = (
-        "import sys, importlib.metadata as m\n"
-        "gil = getattr(sys, '_is_gil_enabled', lambda: True)()\n"
-        "print(sys.version.split()[0] + ('' if gil else ' without GIL'), end='')\n"
-        "for p in ('offgil', 'cereggii', 'ft_utils'):\n"
-        "    try: print(f', {p} {m.version(p)}', end='')\n"
-        "    except m.PackageNotFoundError: print(f', no {p}', end='')\n"
-    )
-    return subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout
-
-
 def scenarios() -> list[Scenario]:
     """The fixed ones, and how far the cores of this machine carry."""
     cores = len(os.sched_getaffinity(0))
@@ -73,38 +53,35 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
 
-    figures: dict[tuple[str, str, str], list[list[float]]] = {}
+    rows: dict[tuple[str, str, str], list[tuple[float, ...]]] = {}
     for number in range(options.rounds):
         print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
         for python in options.python:
             for scenario in scenarios():
                 for peer in ("offgil", *scenario.peers):
-                    if (found := measure(python, peer, scenario.name)) is not None:
-                        figures.setdefault((python, scenario.name, peer), []).append(found)
+                    loop = [python, "-W", "ignore", str(HERE / "shared_loop.py"), peer, scenario.name]
+                    if (found := figures(loop)) is not None:
+                        rows.setdefault((python, scenario.name, peer), []).append(found)
 
     print(f"{platform.machine()}, Linux {platform.release()}, {os.cpu_count()} cores; {options.rounds} rounds\n")
     for python in options.python:
-        print(f"Python {version(python)}\n")
+        print(f"Python {versions(python, ('offgil', 'cereggii', 'ft_utils'))}\n")
         print("| scenario | peer | median | p99 | peer / offgil |")
         print("|---|---|---|---|---|")
-        alone = medians(figures[python, "map:1", "offgil"])[0]
+        alone = medians(rows[python, "map:1", "offgil"])[0]
         for scenario in scenarios():
-            ours = medians(figures[python, scenario.name, "offgil"])
+            ours = medians(rows[python, scenario.name, "offgil"])
             for peer in ("offgil", *scenario.peers):
-                if (python, scenario.name, peer) not in figures:
+                if (python, scenario.name, peer) not in rows:
                     print(f"| {scenario.title} | {peer} | no wheel | | |")
                     continue
-                median, *rest = medians(figures[python, scenario.name, peer])
+                median, *rest = medians(rows[python, scenario.name, peer])
                 tail = f"{rest[0]:.1f}" if rest else ""
                 print(f"| {scenario.title} | {peer} | {median:.1f} {scenario.unit} | {tail} | {median / ours[0]:.2f} |")
             if scenario.name.startswith("map:") and scenario.name != "map:1":
                 # ns a pair, over all threads: ideal is that of one thread divided by their number.
                 print(f"| | scaling of offgil | {alone / ours[0] / int(scenario.name[4:]):.2f} of ideal | | |")
         print()
-
-
-def medians(rows: list[list[float]]) -> list[float]:
-    return [statistics.median(column) for column in zip(*rows, strict=True)]
 
 
 if __name__ == "__main__":
