@@ -16,6 +16,7 @@
 #include "net/batch.h"
 #include "net/client.h"
 #include "net/stream.h"
+#include "net_requests.h"
 
 using namespace offgil::net;
 
@@ -44,13 +45,6 @@ class TemporaryFile {
     int descriptor;
 };
 
-Request request(const std::string &method, const std::string &url) {
-    Request made;
-    made.method = method;
-    made.url = url;
-    return made;
-}
-
 std::shared_ptr<Upload> upload_of(const TemporaryFile &file, std::uint64_t offset, std::uint64_t size) {
     return std::make_shared<FileUpload>(::dup(file.descriptor), offset, size, "the file");
 }
@@ -75,17 +69,6 @@ struct Pieces {
         return std::make_shared<FedUpload>(size, FedUpload::Source{&Pieces::more, this});
     }
 };
-
-std::string body_of(const Result &result) {
-    const auto *response = std::get_if<Response>(&result);
-    return response ? std::string(response->body.data(), response->body.size())
-                    : std::get<Error>(result).message;
-}
-
-bool failed_as(const Result &result, ErrorKind kind) {
-    const auto *error = std::get_if<Error>(&result);
-    return error && error->kind == kind;
-}
 
 }  // namespace
 

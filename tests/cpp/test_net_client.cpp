@@ -12,31 +12,9 @@
 #include "http_server.h"
 #include "net/batch.h"
 #include "net/client.h"
+#include "net_requests.h"
 
 using namespace offgil::net;
-
-namespace {
-
-Request request(const std::string &method, const std::string &url, std::string_view body = {}) {
-    Request made;
-    made.method = method;
-    made.url = url;
-    made.body = body;
-    made.has_body = !body.empty();
-    return made;
-}
-
-std::string body_of(const Result &result) {
-    const auto *response = std::get_if<Response>(&result);
-    return response ? std::string(response->body.data(), response->body.size()) : "";
-}
-
-bool failed_as(const Result &result, ErrorKind kind) {
-    const auto *error = std::get_if<Error>(&result);
-    return error && error->kind == kind;
-}
-
-}  // namespace
 
 TEST_CASE("one connection serves one thread") {
     HttpServer server;

@@ -11,31 +11,9 @@
 #include "http_server.h"
 #include "net/batch.h"
 #include "net/client.h"
+#include "net_requests.h"
 
 using namespace offgil::net;
-
-namespace {
-
-Request get(const std::string &url, std::shared_ptr<CancelToken> cancel = nullptr) {
-    Request made;
-    made.method = "GET";
-    made.url = url;
-    made.cancel = std::move(cancel);
-    return made;
-}
-
-bool failed_as(const Result &result, ErrorKind kind) {
-    const auto *error = std::get_if<Error>(&result);
-    return error && error->kind == kind;
-}
-
-Config at_most(std::size_t connections) {
-    Config config;
-    config.max_connections = connections;
-    return config;
-}
-
-}  // namespace
 
 TEST_CASE("a token ends a running call, a waiting one and a pause, and refuses later ones") {
     HttpServer server;

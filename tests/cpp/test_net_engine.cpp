@@ -16,39 +16,11 @@
 #include "http_server.h"
 #include "net/client.h"
 #include "net/engine.h"
+#include "net_requests.h"
 
 using namespace offgil::net;
 
 namespace {
-
-Request request(const std::string &method, const std::string &url, std::string_view body = {}) {
-    Request made;
-    made.method = method;
-    made.url = url;
-    made.body = body;
-    made.has_body = method == "POST";
-    return made;
-}
-
-Request get(const std::string &url) {
-    return request("GET", url);
-}
-
-Config at_most(std::size_t connections) {
-    Config config;
-    config.max_connections = connections;
-    return config;
-}
-
-std::string body_of(const Event &event) {
-    const auto *response = std::get_if<Response>(&event.outcome);
-    return response ? std::string(response->body.data(), response->body.size()) : "no response";
-}
-
-bool failed_as(const Event &event, ErrorKind kind) {
-    const auto *error = std::get_if<Error>(&event.outcome);
-    return error && error->kind == kind;
-}
 
 /// An event loop: a thread's mailbox, and what came for whom.
 class Loop {

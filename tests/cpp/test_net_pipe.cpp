@@ -13,15 +13,14 @@
 #include "net/client.h"
 #include "net/engine.h"
 #include "net/pipe.h"
+#include "net_requests.h"
 
 using namespace offgil::net;
 
 namespace {
 
 struct Fed {
-    Fed(const std::string &url, std::optional<std::uint64_t> size) {
-        request.method = "POST";
-        request.url = url;
+    Fed(const std::string &url, std::optional<std::uint64_t> size) : request(::request("POST", url)) {
         request.pipe = pipe;
         request.upload = std::make_shared<FedUpload>(size, FedUpload::Source{&Pipe::pour, pipe.get()});
     }
@@ -33,11 +32,6 @@ std::vector<Event> wait(Mailbox &mailbox) {
     pollfd ready{mailbox.descriptor(), POLLIN, 0};
     ::poll(&ready, 1, -1);
     return mailbox.take();
-}
-
-std::string body_of(const Event &event) {
-    const auto *response = std::get_if<Response>(&event.outcome);
-    return response ? std::string(response->body.data(), response->body.size()) : "no response";
 }
 
 /// Brings `pieces` as the engine asks for them, and returns the answer's body.
@@ -90,27 +84,23 @@ TEST_CASE("a feeder that leaves costs its own request only") {
 
 TEST_CASE("an answer counts as a connection until it is read") {
     HttpServer server;
-    Config config;
-    config.max_connections = 1;
-    Client client{config};
+    Client client(at_most(1));
     Engine &engine = client.pool().engine();
     auto mailbox = std::make_shared<Mailbox>();
-    auto get = [&](bool pieces) {
-        Request request;
-        request.method = "GET";
-        request.url = server.url("/y");
+    auto run = [&](bool pieces) {
+        Request request = get(server.url("/y"));
         request.timeouts.pool = pieces ? kNever : 50 * kMillisecond;
         engine.submit(std::move(request), mailbox, pieces);
         std::vector<Event> events = wait(*mailbox);
         REQUIRE(events.size() == 1);
         return std::move(events.front());
     };
-    Event unread = get(true);
-    const Event refused = get(false);
+    Event unread = run(true);
+    const Event refused = run(false);
     REQUIRE(std::holds_alternative<Error>(refused.outcome));
     CHECK(std::get<Error>(refused.outcome).kind == ErrorKind::pool_timeout);
     CHECK(std::holds_alternative<Body>(unread.feed->take().what));
-    CHECK(body_of(get(false)) == "GET /y ");
+    CHECK(body_of(run(false)) == "GET /y ");
     CHECK(server.connections() == 1);
 }
 

@@ -10,22 +10,16 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "http_server.h"
 #include "net/stream.h"
+#include "net_requests.h"
 
 using namespace offgil::net;
 
 namespace {
-
-Request get(const std::string &url, Nanos read = kNever) {
-    Request made;
-    made.method = "GET";
-    made.url = url;
-    made.timeouts.read = read;
-    return made;
-}
 
 struct Read {
     std::string bytes;
@@ -119,7 +113,9 @@ TEST_CASE("what came before a failure is handed out, the failure again and again
     cut.close();
     CHECK(fails_as(cut, ErrorKind::remote_protocol));
 
-    Stream stalled(client, get(server.url("/stall"), 30 * kMillisecond));
+    Request stall = get(server.url("/stall"));
+    stall.timeouts.read = 30 * kMillisecond;
+    Stream stalled(client, std::move(stall));
     CHECK(stalled.open({})->kind == ErrorKind::read_timeout);
     Stream dropped(client, get(server.url("/drop")));
     CHECK(dropped.open({})->kind == ErrorKind::remote_protocol);
@@ -172,8 +168,9 @@ TEST_CASE("stress: streams read, left, broken, late and cancelled by a close, al
                 start.arrive_and_wait();
                 for (std::size_t i = static_cast<std::size_t>(t); !client.closed(); ++i) {
                     const std::string &path = paths[i % paths.size()];
-                    Stream stream(client,
-                                  get(server.url(path), path == "/stall" ? 5 * kMillisecond : kNever));
+                    Request made = get(server.url(path));
+                    if (path == "/stall") made.timeouts.read = 5 * kMillisecond;
+                    Stream stream(client, std::move(made));
                     if (stream.open({})) continue;
                     Read got = read(stream, path == "/endless" ? 100'000 : std::string::npos);
                     if (i % 3 == 0) stream.close();

@@ -1,4 +1,4 @@
-"""Suites that hold for both clients run with each."""
+"""Suites that hold for both clients run with each; and a server that keeps what it is sent."""
 
 import pytest
 
@@ -46,3 +46,35 @@ def client_class(request, monkeypatch):
     # A cycle through an exception may keep one alive, and the collector would take its event loop apart first.
     for client in list(BlockingAsyncClient.alive):
         client.stop()
+
+
+class Recorder:
+    """Answers every request, and keeps what came; the first to ``/busy`` is to come again, ``/old`` has moved."""
+
+    def __init__(self):
+        self.requests = []
+
+    def __call__(self, peer, _):
+        while request := peer.read_request():
+            head, _, body = request.partition(b"\r\n\r\n")
+            self.requests.append((head.lower(), body))
+            if b" /busy " in head and len(self.requests) == 1:
+                peer.send(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
+            elif b" /old " in head:
+                peer.send(b"HTTP/1.1 307 Moved\r\nLocation: /new\r\nContent-Length: 0\r\n\r\n")
+            else:
+                peer.answer()
+
+    @property
+    def bodies(self):
+        return [body for _, body in self.requests]
+
+
+@pytest.fixture
+def recorder():
+    return Recorder()
+
+
+@pytest.fixture
+def url(serve, recorder):
+    return serve(recorder).url

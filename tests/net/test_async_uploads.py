@@ -10,34 +10,6 @@ from offgil import AsyncClient, Request, Retry
 BIG = bytes(range(256)) * 4096  # 1 MiB
 
 
-class Recorder:
-    """Answers every request, and keeps the bodies that came."""
-
-    def __init__(self):
-        self.bodies = []
-
-    def __call__(self, peer, _):
-        while request := peer.read_request():
-            head, _, body = request.partition(b"\r\n\r\n")
-            self.bodies.append(body)
-            if b" /busy " in head and len(self.bodies) == 1:
-                peer.send(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
-            elif b" /old " in head:
-                peer.send(b"HTTP/1.1 307 Moved\r\nLocation: /new\r\nContent-Length: 0\r\n\r\n")
-            else:
-                peer.answer()
-
-
-@pytest.fixture
-def recorder():
-    return Recorder()
-
-
-@pytest.fixture
-def url(serve, recorder):
-    return serve(recorder).url
-
-
 async def slowly(*pieces):
     for piece in pieces:
         await asyncio.sleep(0.001)

@@ -16,33 +16,6 @@ BIG = bytes(range(256)) * 4096  # 1 MiB
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
-class Recorder:
-    """Answers every request, and keeps what came."""
-
-    def __init__(self):
-        self.requests = []
-
-    def __call__(self, peer, _):
-        while request := peer.read_request():
-            head, _, body = request.partition(b"\r\n\r\n")
-            self.requests.append((head.lower(), body))
-            peer.answer()
-
-    @property
-    def bodies(self):
-        return [body for _, body in self.requests]
-
-
-@pytest.fixture
-def recorder():
-    return Recorder()
-
-
-@pytest.fixture
-def url(serve, recorder):
-    return serve(recorder).url
-
-
 @pytest.fixture
 def path(tmp_path):
     path = tmp_path / "body"
