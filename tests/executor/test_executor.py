@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import random
+import signal
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import Any
@@ -310,3 +312,36 @@ def test_the_decision_is_the_runtime_s(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OFFGIL_WORKERS")
     with Executor(1) as executor:
         assert executor.decision == offgil.runtime.decide_workers()
+
+
+class Interrupted(BaseException):
+    pass
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_within_submit_costs_no_other_task(executor: Executor) -> None:
+    def interrupt(*_: Any) -> None:
+        raise Interrupted
+
+    while executor.stats().workers < 2:  # multiprocessing leaves sockets behind where starting one is interrupted
+        executor.submit(tasks.add, 1).result(60)
+        list(executor.map(tasks.add, range(10)))
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    delays = random.Random(5)
+    try:
+        for _ in range(500):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, delays.uniform(1e-5, 2e-4))
+                for _ in range(200):  # not for ever: what is raised within a destructor is lost
+                    executor.submit(tasks.add, 1)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except Interrupted:
+                pass
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    assert list(executor.map(tasks.add, range(10))) == list(range(1, 11))
+    executor.shutdown()
+    stats = executor.stats()
+    assert stats.pending == stats.running == 0
+    assert stats.workers <= 2

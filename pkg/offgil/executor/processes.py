@@ -84,27 +84,33 @@ class Processes:
     # --- submitting -------------------------------------------------------------------------------
 
     def submit(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: Options) -> Task:
-        with self._lock:
-            if self._refusal is not None:
-                raise self._refusal_again()
-            self._next = number = self._next + 1
-            task = self._tasks[number] = Task(self, number, fn, options)
-            grow = bool(self._free_slots) and len(self._tasks) > len(self._workers)
+        number = 0
         try:
+            with self._lock:
+                if self._refusal is not None:
+                    raise self._refusal_again()
+                self._next = number = self._next + 1
+                task = self._tasks[number] = Task(self, number, fn, options)
+                grow = bool(self._free_slots) and len(self._tasks) > len(self._workers)
             if grow:
                 self._grow()
+            if options.timeout is not None and self._watcher is not None:
+                self._watcher.limit(1)
+            self._send(task, fn, args, kwargs)
         except BaseException:
+            # Perhaps Ctrl-C, wherever it came: nobody gets the future, so nothing may wait for it.
             self._tasks.pop(number, None)
             raise
-        if options.timeout is not None and self._watcher is not None:
-            self._watcher.limit(1)
+        return task
+
+    def _send(self, task: Task, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        number = task.number
         try:
             frame = write_task(function_head(fn, self._heads), fn, args, kwargs)
-            if options.retries:
+            if task.options.retries:
                 self._frames[number] = frame
-            self._channel.put_task(number, frame, options.priority)
+            self._channel.put_task(number, frame, task.options.priority)
         except Closed:
-            self._tasks.pop(number, None)
             raise self._refusal_again() from None
         except Exception as exc:  # cannot be sent, or is larger than the store
             with self._lock:
@@ -112,10 +118,6 @@ class Processes:
             self._tasks.pop(number, None)
             task.set_exception(exc)
             self._after(task)
-        except BaseException:
-            self._tasks.pop(number, None)  # Ctrl-C: nobody gets the future
-            raise
-        return task
 
     def _refusal_again(self) -> ExecutorError | Closed:
         refusal = self._refusal

@@ -103,9 +103,11 @@ class Threads:
                 self._level(options.priority)
                 if options.timeout is not None:
                     self._limit(1)
-            self._levels[options.priority].append(task)
-            # Under the lock, so that nothing comes behind the last token.
-            self._tokens.put(True)
+            try:
+                self._levels[options.priority].append(task)
+            finally:  # Ctrl-C may come in between: a task without its token would keep another one waiting
+                # Under the lock, so that nothing comes behind the last token.
+                self._tokens.put(True)
         return task
 
     def _level(self, priority: int) -> None:
@@ -161,6 +163,12 @@ class Threads:
             raise
 
     def _work(self, worker: _Worker) -> None:
+        with self._lock:
+            self._workers.add(worker)  # again, if Ctrl-C came while it was started; then another may have its place
+            surplus = len(self._workers) > self._max_workers
+        if surplus:
+            self._leave(worker)
+            return
         try:
             if self._initializer is not None:
                 self._initializer(*self._initargs)

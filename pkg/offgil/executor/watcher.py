@@ -74,26 +74,27 @@ class Watcher:
         """Watch one more."""
         with self._lock:
             self._fresh.append(worker)
-        self._ring()
+            self._ring()
 
     def limit(self, change: int) -> None:
         """Say that there are more (1) or fewer (-1) tasks with a time limit."""
         with self._lock:
             self._limited += change
-            first = change > 0 and self._limited == change
-        if first:
-            self._ring()
+            if change > 0 and self._limited == change:
+                self._ring()
 
     def stop(self) -> None:
         """End the thread and wait for it."""
         with self._lock:
+            self._ring()
             self._stopped = True
-        self._ring()
         self._thread.join()
         os.close(self._bell)
 
     def _ring(self) -> None:
-        os.eventfd_write(self._bell, 1)
+        """Called with the lock held."""
+        if not self._stopped:  # then the bell is gone, and its number may be another file's
+            os.eventfd_write(self._bell, 1)
 
     def _watch(self) -> None:
         poll = select.poll()
