@@ -14,6 +14,7 @@
 #include <filesystem>
 #include <optional>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "net/sockets.h"
@@ -118,9 +119,10 @@ X509_STORE *CaStore::load() {
     if (!store) return nullptr;
     const curl_version_info_data *curl = curl_version_info(CURLVERSION_NOW);
     bool loaded = false;
+    std::error_code unreadable;  // without it, what cannot be looked at would throw through libcurl
     if (!pem_.empty()) {
         loaded = add_pem(store.get(), pem_);
-    } else if (std::filesystem::is_directory(file_)) {
+    } else if (std::filesystem::is_directory(file_, unreadable)) {
         loaded = X509_STORE_load_path(store.get(), file_.c_str()) == 1;
     } else if (!file_.empty()) {
         loaded = X509_STORE_load_file(store.get(), file_.c_str()) == 1;

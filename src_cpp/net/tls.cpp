@@ -41,7 +41,8 @@ void set_authorities(CURL *easy, const Tls &tls) {
         set(easy, CURLOPT_CAINFO_BLOB, &bundle);
         set(easy, CURLOPT_PROXY_CAINFO_BLOB, &bundle);
     } else if (!tls.ca_file.empty()) {
-        const bool folder = std::filesystem::is_directory(tls.ca_file);
+        std::error_code unreadable;  // libcurl will say so
+        const bool folder = std::filesystem::is_directory(tls.ca_file, unreadable);
         set(easy, folder ? CURLOPT_CAPATH : CURLOPT_CAINFO, tls.ca_file.c_str());
         set(easy, folder ? CURLOPT_PROXY_CAPATH : CURLOPT_PROXY_CAINFO, tls.ca_file.c_str());
     }

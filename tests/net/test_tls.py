@@ -79,7 +79,7 @@ def test_no_verification(tls_server):
 
 
 def test_a_bundle_that_is_not_there(tls_server, tmp_path):
-    for name in ("nothing.pem", "empty.pem"):
+    for name in ("nothing.pem", "empty.pem", "x" * 300):  # which is too long for a name
         with offgil.Client(verify=tmp_path / name) as client, pytest.raises(offgil.ConnectError, match=name):
             client.get(tls_server)
         (tmp_path / "empty.pem").touch()
