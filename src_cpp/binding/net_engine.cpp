@@ -101,10 +101,7 @@ class PyMailbox {
           engine_(core_of(client_).pool().engine()),
           mailbox_(std::make_shared<net::Mailbox>()) {}
 
-    ~PyMailbox() {
-        mailbox_->take();  // answers that nobody will read make room for others
-        abandon();
-    }
+    ~PyMailbox() { abandon(); }
 
     int fileno() const { return mailbox_->descriptor(); }
 
@@ -186,7 +183,8 @@ class PyAsyncStream {
     }
 
     void close() {
-        if (feed_->close()) mailbox_.cancel(tag_);
+        // The parent's engine may have held the feed's lock when this process was forked off.
+        if (mailbox_.usable() && feed_->close()) mailbox_.cancel(tag_);
     }
 
     std::uint64_t number() const { return tag_; }

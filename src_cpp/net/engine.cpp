@@ -207,6 +207,7 @@ bool Engine::receive() {
                 Call &call = *it++->second;
                 if (call.mailbox == mailbox) drop(call);
             }
+            mailbox->take();  // answers that nobody will read make room for others
         }
     }
     return !commands.empty();

@@ -47,7 +47,7 @@ class Engine {
     /// Ends what has that tag, and its connection if it is in use, without an event.
     void cancel(std::uint64_t tag);
 
-    /// Ends all that `mailbox` waits for, without an event.
+    /// Ends all that `mailbox` waits for, without an event, and drops those that it has.
     void abandon(const std::shared_ptr<Mailbox> &mailbox);
 
     /// Makes the engine look which feeds have room again.

@@ -104,6 +104,23 @@ TEST_CASE("an answer counts as a connection until it is read") {
     CHECK(server.connections() == 1);
 }
 
+TEST_CASE("an abandoned mailbox counts no longer, whatever lies in it") {
+    HttpServer server;
+    Client client(at_most(1));
+    Engine &engine = client.pool().engine();
+    auto left = std::make_shared<Mailbox>(), mailbox = std::make_shared<Mailbox>();
+    engine.submit(get(server.url("/y")), left, true);
+    pollfd answered{left->descriptor(), POLLIN, 0};
+    ::poll(&answered, 1, -1);
+    engine.abandon(left);
+    Request waits = get(server.url("/x"));
+    waits.timeouts.pool = 10'000 * kMillisecond;
+    engine.submit(std::move(waits), mailbox, false);
+    std::vector<Event> events = wait(*mailbox);
+    REQUIRE(events.size() == 1);
+    CHECK(body_of(events.front()) == "GET /x ");
+}
+
 TEST_CASE("bytes that the engine held back for a while count until they are taken, not longer") {
     const std::string piece(256 * 1024, 'x');
     auto unread = std::make_shared<Unread>();

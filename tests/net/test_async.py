@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import pickle
+import select
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ import time
 import pytest
 
 import offgil
-from offgil import AsyncClient, Request
+from offgil import AsyncClient, Request, _core
 from stalls import until_gone, until_stalled
 
 
@@ -218,6 +219,27 @@ def test_a_loop_that_was_used_before_a_fork_is_refused_after_it(echo):
     loop.run_until_complete(client.aclose())
     loop.run_until_complete(loop.shutdown_default_executor())
     loop.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+def test_a_forked_child_leaves_the_wake_up_to_its_parent(echo):
+    core = _core.Client(_core.Config(), offgil.Response)
+    mailbox = _core.Mailbox(core, _core.AsyncStream)
+    number = mailbox.submit("GET", echo.url, None, None, (None,) * 5, None, False)
+    assert select.select([mailbox], [], [], 60)[0]
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            del mailbox
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert select.select([mailbox], [], [], 0)[0]
+    [(of, response)] = mailbox.take()
+    assert (of, response.status_code) == (number, 200)
+    core.close()
 
 
 def test_without_an_event_loop():
