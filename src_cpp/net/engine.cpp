@@ -66,7 +66,10 @@ Engine::Engine(Pool &pool)
 }
 
 Engine::~Engine() {
-    if (running_) running_->multi().close();
+    {
+        std::lock_guard lock(mutex_);
+        if (!stopped_) running_->multi().close();
+    }
     join();
 }
 
