@@ -27,8 +27,9 @@ class PyBatch {
         Turn turn(busy_, kRefusal);
         require_usable();
         refuse_iterable(body);
-        batch_->add(request_of(method, url, headers, body, limits, cancel), tag);
+        net::Request request = request_of(method, url, headers, body, limits, cancel);
         if (!body.is_none()) bodies_.emplace(tag, nb::borrow(body));
+        batch_->add(std::move(request), tag);
     }
 
     nb::list wait(nb::handle timeout) {

@@ -13,9 +13,9 @@ Batch::Batch(Client &client, std::size_t connections)
 }
 
 void Batch::add(Request request, std::uint64_t tag) {
-    running_.pool().counters().begin();
     const Nanos until = deadline_after(monotonic_now(), request.timeouts.total);
     running_.start(std::move(request), tag, until);
+    running_.pool().counters().begin();
 }
 
 std::vector<Batch::Completion> Batch::wait(Nanos deadline, const Interrupt &interrupt, bool &interrupted) {

@@ -23,7 +23,8 @@ std::optional<Result> drive(Slot &slot, const Request &request, const CancelToke
                 curl_multi_add_handle(slot.multi.handle(), transfer.easy());
                 continue;
             }
-            return transfer.finish(message ? message->data.result : CURLE_RECV_ERROR, now);
+            // Without a word about its end, it could not be added to the multi handle.
+            return transfer.finish(message ? message->data.result : CURLE_OUT_OF_MEMORY, now);
         }
         if (transfer.yields()) return std::nullopt;
         if (slot.multi.closed()) return failure(ErrorKind::closed, request);

@@ -82,16 +82,17 @@ std::variant<Lease, ErrorKind> Pool::acquire(std::string_view origin, const Pati
             turn_.notify_one();
             return *failed;
         }
-        ++lent_;
         // Newest first: its connection is the least likely to have been closed by the server, its memory is
         // warm.
         for (auto it = idle_.rbegin(); it != idle_.rend(); ++it) {
             if ((*it)->origin != origin) continue;
+            busy_.insert(&(*it)->multi);  // throws before there is a lease, whose end would take the lock
             Lease slot(it->release(), {this});
             idle_.erase(std::next(it).base());
-            busy_.insert(&slot->multi);
+            ++lent_;
             return slot;
         }
+        ++lent_;
         // An idle connection counts, too: one that leads elsewhere makes room.
         if (!idle_.empty() && lent_ + idle_.size() > config_.max_connections) {
             surplus = std::move(idle_.front());

@@ -57,8 +57,9 @@ struct Patience {
 /// The slots of one client.
 ///
 /// Locking: `mutex_` guards `idle_`, `busy_`, `lent_`, `closed_` and the making of `engine_`; it is held for
-/// a few pointer moves and never while libcurl or the interrupt hook runs.  A slot handed out by acquire()
-/// belongs to the calling thread alone, but for Multi::close() and wake().  The counters are atomic.
+/// a few pointer moves and curl_multi_wakeup(), never while libcurl does more or the interrupt hook runs.  A
+/// slot handed out by acquire() belongs to the calling thread alone, but for Multi::close() and wake().  The
+/// counters are atomic.
 class Pool final : private Wakeable {
   public:
     explicit Pool(const Config &config);

@@ -1,6 +1,7 @@
 #include "net/running.h"
 
 #include <algorithm>
+#include <new>
 #include <utility>
 
 #include "net/client.h"
@@ -57,7 +58,8 @@ Running::Item &Running::start(Request request, std::uint64_t tag, Nanos until, s
                         item.feed ? Transfer::Delivery::pieces : Transfer::Delivery::whole);
     item.link = CancelToken::Link(item.request.cancel, *multi_);
     scan_at_ = std::min({scan_at_, item.transfer.deadline(now), next_scan(item.transfer, now)});
-    curl_multi_add_handle(multi_->handle(), item.transfer.easy());
+    // Nobody would ever report the end of one that is not in there.
+    if (curl_multi_add_handle(multi_->handle(), item.transfer.easy()) != CURLM_OK) throw std::bad_alloc();
     items_.push_back(std::move(made));
     return item;
 }
@@ -111,13 +113,13 @@ void Running::collect(Nanos now) {
     int left = 0;
     while (CURLMsg *message = curl_multi_info_read(multi_->handle(), &left)) {
         if (message->msg != CURLMSG_DONE) continue;
-        const CURLcode code = message->data.result;
+        CURLcode code = message->data.result;
         Item *item = nullptr;
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &item);
         if (item->transfer.wants_restart(now)) {
             curl_multi_remove_handle(multi_->handle(), item->transfer.easy());
-            curl_multi_add_handle(multi_->handle(), item->transfer.easy());
-            continue;
+            if (curl_multi_add_handle(multi_->handle(), item->transfer.easy()) == CURLM_OK) continue;
+            code = CURLE_OUT_OF_MEMORY;
         }
         end(*item, item->transfer.finish(code, now));
     }

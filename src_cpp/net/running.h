@@ -43,7 +43,7 @@ class Running {
     /// Whether the pool is open and this is the process that made it.
     bool usable() const;
 
-    /// Adds a transfer, which the owner has announced to the counters; its body is borrowed to the end.
+    /// Adds a transfer, which the owner announces to the counters; its body is borrowed to the end.
     Item &start(Request request, std::uint64_t tag, Nanos until, std::shared_ptr<Feed> feed = nullptr);
 
     /// Lets libcurl do what can be done without waiting, and ends what is complete, overdue or cancelled.

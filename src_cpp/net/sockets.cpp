@@ -18,6 +18,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <new>
 
 namespace offgil::net {
 
@@ -112,7 +113,13 @@ curl_socket_t SocketSet::on_open(void *self, curlsocktype, curl_sockaddr *addres
     // child.
     std::lock_guard lock(set->mutex_);
     curl_socket_t socket = ::socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-    if (socket != CURL_SOCKET_BAD) set->open_.insert(socket);
+    if (socket == CURL_SOCKET_BAD) return socket;
+    try {
+        set->open_.insert(socket);
+    } catch (const std::bad_alloc &) {
+        ::close(socket);
+        return CURL_SOCKET_BAD;
+    }
     return socket;
 }
 

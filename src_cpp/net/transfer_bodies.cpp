@@ -1,6 +1,7 @@
 // How the bodies of a transfer move: the answer's into memory or a file, and the request's out of an upload.
 #include <algorithm>
 #include <cstdio>
+#include <new>
 
 #include "net/transfer.h"
 
@@ -70,7 +71,13 @@ CURLcode Transfer::resume(Nanos now) {
 }
 
 std::size_t Transfer::on_read(char *buffer, std::size_t size, std::size_t count, void *self) {
-    return static_cast<Transfer *>(self)->request_->upload->read(buffer, size * count);
+    auto *transfer = static_cast<Transfer *>(self);
+    try {
+        return transfer->request_->upload->read(buffer, size * count);
+    } catch (const std::bad_alloc &) {  // of an error's text
+        transfer->out_of_memory_ = true;
+        return CURL_READFUNC_ABORT;
+    }
 }
 
 int Transfer::on_seek(void *self, curl_off_t offset, int origin) {
