@@ -3,6 +3,7 @@
 
 #include <nanobind/nanobind.h>
 
+#include <atomic>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -54,6 +55,40 @@ class TopicName {
 
   private:
     std::optional<Utf8> name_;
+};
+
+/// For the slots that nanobind does not stand before: the object, or null with an exception set if its
+/// __init__ was not called.
+template <typename T>
+T *initialised(PyObject *self) {
+    if (nb::inst_ready(self)) return nb::inst_ptr<T>(self);
+    PyErr_Format(PyExc_TypeError, "this %s was not initialised: call its __init__", Py_TYPE(self)->tp_name);
+    return nullptr;
+}
+
+/// Counts the buffers that Python has of memory that is to be published, after which there are none.
+///
+/// Locking: one atomic.  What was written through a buffer comes before the publication.
+class Exports {
+  public:
+    /// False, with an exception set, once closed.
+    bool add() {
+        for (std::uint32_t seen = count_.load(std::memory_order_relaxed); seen != kClosed;)
+            if (count_.compare_exchange_weak(seen, seen + 1, std::memory_order_acquire)) return true;
+        PyErr_SetString(PyExc_BufferError, "the reserved memory was published or given up");
+        return false;
+    }
+    void remove() { count_.fetch_sub(1, std::memory_order_release); }
+
+    /// False if there are some.
+    bool close() {
+        std::uint32_t none = 0;
+        return count_.compare_exchange_strong(none, kClosed, std::memory_order_acquire);
+    }
+
+  private:
+    static constexpr std::uint32_t kClosed = std::numeric_limits<std::uint32_t>::max();
+    std::atomic<std::uint32_t> count_{0};
 };
 
 inline constexpr std::int64_t kForever = std::numeric_limits<std::int64_t>::max();

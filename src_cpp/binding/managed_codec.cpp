@@ -25,17 +25,18 @@ void expect_object(const nb::object &object) {
 }
 
 int get_held_buffer(PyObject *self, Py_buffer *view, int flags) {
-    HeldMemory &memory = *nb::inst_ptr<HeldMemory>(self);
-    const auto bytes = memory.held->memory();
-    const bool readonly = memory.held->use() == Held::Use::Reading;
-    if (PyBuffer_FillInfo(view, self, bytes.data(), static_cast<Py_ssize_t>(bytes.size()), readonly, flags))
-        return -1;
-    memory.exports.fetch_add(1, std::memory_order_relaxed);
-    return 0;
+    auto *memory = initialised<HeldMemory>(self);
+    if (!memory || !memory->exports.add()) return -1;
+    const auto bytes = memory->held->memory();
+    const bool readonly = memory->held->use() == Held::Use::Reading;
+    const int rc =
+        PyBuffer_FillInfo(view, self, bytes.data(), static_cast<Py_ssize_t>(bytes.size()), readonly, flags);
+    if (rc != 0) memory->exports.remove();
+    return rc;
 }
 
 void release_held_buffer(PyObject *self, Py_buffer *) {
-    nb::inst_ptr<HeldMemory>(self)->exports.fetch_sub(1, std::memory_order_relaxed);
+    nb::inst_ptr<HeldMemory>(self)->exports.remove();
 }
 
 PyType_Slot held_slots[] = {{Py_bf_getbuffer, reinterpret_cast<void *>(get_held_buffer)},

@@ -3,12 +3,12 @@
 
 #include <nanobind/nanobind.h>
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
 
+#include "binding/convert.h"
 #include "store/managed/store.h"
 
 namespace offgil::binding {
@@ -49,12 +49,13 @@ class Encoded {
 /// The value that was found, by `decode(key, codec, buffer)` for what is not ours.
 nb::object decode_value(nb::handle key, store::managed::Fetched &out, nb::handle decode);
 
-/// Exports shared memory.  `exports` counts the buffers that Python has of it; `held` changes only while
-/// there are none.
+/// Exports shared memory.
+///
+/// Locking: `held` changes only while `exports` is closed.
 struct HeldMemory {
     explicit HeldMemory(store::managed::HeldPointer pointer) : held(std::move(pointer)) {}
     store::managed::HeldPointer held;
-    std::atomic<std::uint32_t> exports{0};
+    Exports exports;
 };
 
 nb::object held_memory(store::managed::HeldPointer held);

@@ -179,13 +179,13 @@ class ManagedStore {
         return held_memory(std::move(held));
     }
 
-    /// False if something still looks at the memory.
+    /// Once.  False if something still looks at the memory.
     bool commit(HeldMemory &memory, nb::handle key, nb::handle ttl, long priority, nb::handle topic,
                 nb::handle timeout) {
-        if (memory.exports.load(std::memory_order_relaxed)) return false;
         EntryArguments arguments(key, ttl, priority, topic);
         arguments.request.codec = kBytes;
         const managed::Patience patience = patience_of(timeout);
+        if (!memory.exports.close()) return false;
         named(key, [&] {
             return detached([&] { return store.commit(arguments.request, *memory.held, patience); });
         });

@@ -2,6 +2,7 @@
 #include <atomic>
 
 #include "binding/bind.h"
+#include "binding/convert.h"
 #include "binding/net_head.h"
 
 namespace offgil::binding {
@@ -37,7 +38,9 @@ class PyResponse {
 
 /// memoryview(response): the block itself, read-only, for as long as the view lives.
 int get_buffer(PyObject *self, Py_buffer *view, int flags) {
-    const net::Body &body = nb::inst_ptr<PyResponse>(self)->response.body;
+    const auto *answer = initialised<PyResponse>(self);
+    if (!answer) return -1;
+    const net::Body &body = answer->response.body;
     // An empty body has no block, and a view wants an address.
     static char nothing = 0;
     char *data = body.size() ? const_cast<char *>(body.data()) : &nothing;

@@ -209,23 +209,24 @@ class Loan {
 
     /// The bytes, now that nothing can write to them any more.
     nb::bytes finish() {
-        if (exports_.load(std::memory_order_acquire) == 0) return nb::borrow<nb::bytes>(bytes_);
+        if (exports_.close()) return nb::borrow<nb::bytes>(bytes_);
         PyErr_SetString(PyExc_BufferError, "something still looks at the reserved memory");
         throw nb::python_error();
     }
 
     int get_buffer(PyObject *self, Py_buffer *view, int flags) {
+        if (!exports_.add()) return -1;
         const int rc = PyBuffer_FillInfo(view, self, PyBytes_AS_STRING(bytes_.ptr()),
                                          PyBytes_GET_SIZE(bytes_.ptr()), false, flags);
-        if (rc == 0) exports_.fetch_add(1, std::memory_order_relaxed);
+        if (rc != 0) exports_.remove();
         return rc;
     }
 
-    void release_buffer() { exports_.fetch_sub(1, std::memory_order_release); }
+    void release_buffer() { exports_.remove(); }
 
   private:
     const nb::object bytes_;
-    std::atomic<std::size_t> exports_{0};
+    Exports exports_;
 };
 
 template <class T>
@@ -244,7 +245,8 @@ PyType_Slot gc_slots[] = {
 
 PyType_Slot loan_slots[] = {
     {Py_bf_getbuffer, reinterpret_cast<void *>(+[](PyObject *self, Py_buffer *view, int flags) {
-         return nb::inst_ptr<Loan>(self)->get_buffer(self, view, flags);
+         auto *loan = initialised<Loan>(self);
+         return loan ? loan->get_buffer(self, view, flags) : -1;
      })},
     {Py_bf_releasebuffer, reinterpret_cast<void *>(+[](PyObject *self, Py_buffer *) {
          nb::inst_ptr<Loan>(self)->release_buffer();

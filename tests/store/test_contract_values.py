@@ -160,6 +160,14 @@ class TestReserve:
             view[:] = b"ab"
         assert store["k"] == b"ab"
 
+    def test_what_was_published_cannot_be_written(self, store: ResultStore) -> None:
+        with store.reserve("k", 3) as view:
+            view[:] = b"abc"
+            memory = view.obj
+        with pytest.raises(BufferError, match="published"):
+            memoryview(memory)
+        assert store["k"] == b"abc"
+
     def test_numpy_writes_in_place(self, store: ResultStore) -> None:
         numpy = pytest.importorskip("numpy", reason="numpy is not installed")
         with store.reserve("k", 80) as view:
