@@ -438,7 +438,8 @@ void bind_managed_store(nb::module_ &m) {
         .def("clear", [](ManagedStore &self) { without_gil([&] { self.store.clear(); }); })
         .def("close", [](ManagedStore &self) { without_gil([&] { self.store.close(); }); })
         .def("shut_down", [](ManagedStore &self) { without_gil([&] { self.store.shut_down(); }); })
-        .def("stats", [](const ManagedStore &self) { return self.store.stats(); })
+        .def("stats",
+             [](const ManagedStore &self) { return without_gil([&] { return self.store.stats(); }); })
         .def("fileno", [](const ManagedStore &self) { return self.store.fd(); })
         .def("__len__", &ManagedStore::size)
         .def_prop_ro("closed", [](const ManagedStore &self) { return self.store.closed(); });

@@ -33,7 +33,8 @@ Room PageRuns::allocate(PageEntry entry, Mode mode, std::uint32_t &first) const 
 }
 
 void PageRuns::release(std::uint32_t first) const {
-    // Waits also for an attached caller: the holder only flips bits.
+    // Waits also for an attached caller: the holder only flips bits, or, for a named store, has the system
+    // clear fresh pages.
     LockMutex lock(segment_, segment_.header().page_lock, Mode::Wait, [this] { rebuild(); });
     const PageEntry entry = PageEntry::unpack(segment_.page_map(first).load(std::memory_order_relaxed));
     if (entry.kind == PageKind::None || entry.pages == 0) fail_corrupted("free pages are freed again");
