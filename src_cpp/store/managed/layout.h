@@ -6,7 +6,7 @@
 // is *truth*, each piece of it changes by one atomic store, and all else is *derived* and can be rebuilt:
 //
 //   truth    Record::word (free / building / live / retired) and, while it is not free, the record's other
-//            fields; group_owner (which shard a group of 32 records belongs to); page_map (which shard a page
+//            fields; group_owner (which shard a group of records belongs to); page_map (which shard a page
 //            or a run of pages belongs to, and its size class); Topic, Header, ProcessSlot, WaiterSlot
 //   derived  hash chains, free lists, lists by topic, by use and by expiry, ranks, page_bits, page_used,
 //   counters
@@ -193,7 +193,7 @@ static_assert(sizeof(std::atomic<std::uint32_t>) == 4 && std::atomic<std::uint32
 /// file (process.cpp).
 struct ProcessSlot {
     std::atomic<std::uint32_t> used;  ///< 1 with its byte unlocked: the process died and is to be reaped
-    std::atomic<std::uint32_t> pid;   ///< for messages, and to doubt a lock's owner (holder.cpp)
+    std::atomic<std::uint32_t> pid;   ///< for messages, and to doubt a lock's owner (robust_mutex.cpp)
     std::atomic<std::uint64_t> pid_namespace;  ///< in which `pid` means something
 };
 
@@ -231,7 +231,7 @@ struct Header {
     std::atomic<std::uint32_t> entries;                 ///< live ones; kept only with Config::max_entries
     std::atomic<std::uint32_t> recount;                 ///< 1: a crash may have made `entries` wrong
     alignas(64) std::atomic<std::uint32_t> group_hint;  ///< no free group of records below this
-    alignas(64) Mutex page_lock;  ///< guards page_bits, page_hint and the runs that start in page_map
+    alignas(64) Mutex page_lock;  ///< guards page_bits, the next two and the runs that start in page_map
     std::uint32_t page_hint;      ///< no free page below this; derived
     std::uint32_t backed_pages;   ///< of a named store: pages below this have memory
     alignas(64) Mutex topic_lock;

@@ -264,9 +264,10 @@ Process::Place Process::take_place() const {
         for (std::uint32_t i = 0; i < kProcesses; ++i) {
             if (!lock_byte(fd, i, F_WRLCK)) continue;
             ProcessSlot &slot = segment_->process(i);
-            if (slot.used.load()) reap(*segment_, i);
+            // First: who waits for a lock of the reaper's looks for its pid (robust_mutex.cpp).
             slot.pid.store(pid_of_this());
             slot.pid_namespace.store(pid_namespace());
+            if (slot.used.load()) reap(*segment_, i);
             slot.used.store(1);
             OFFGIL_FAULT();
             return {fd, static_cast<int>(i)};

@@ -9,12 +9,18 @@
 
 namespace offgil::store::managed {
 
+namespace {
+
+void repair(const Segment &segment, std::uint32_t shard) {
+    ShardTable(segment, shard).rebuild();
+    // The dead owner may have published and not yet notified.
+    notify_all(segment, kProcesses);
+}
+
+}  // namespace
+
 LockMutex lock_shard(const Segment &segment, std::uint32_t shard, Mode mode) {
-    return LockMutex(segment, segment.shard(shard).lock, mode, [&segment, shard] {
-        ShardTable(segment, shard).rebuild();
-        // The dead owner may have published and not yet notified.
-        notify_all(segment, kProcesses);
-    });
+    return LockMutex(segment, segment.shard(shard).lock, mode, [&] { repair(segment, shard); });
 }
 
 void recount(const Segment &segment) {
@@ -22,8 +28,7 @@ void recount(const Segment &segment) {
     std::deque<LockMutex> locks;
     std::uint32_t entries = 0;
     for (std::uint32_t i = 0; i < segment.layout().shards; ++i) {
-        locks.emplace_back(segment, segment.shard(i).lock, Mode::Wait,
-                           [&] { ShardTable(segment, i).rebuild(); });
+        locks.emplace_back(segment, segment.shard(i).lock, Mode::Wait, [&] { repair(segment, i); });
         entries += segment.shard(i).entries.load(std::memory_order_relaxed);
     }
     segment.header().entries.store(entries, std::memory_order_relaxed);

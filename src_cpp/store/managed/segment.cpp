@@ -105,10 +105,17 @@ std::shared_ptr<Segment> Segment::create(std::uint64_t max_bytes, std::uint32_t 
 
 bool Segment::back(std::uint64_t offset, std::uint64_t bytes) const {
     if (!config_.named) return true;
-    const int error = posix_fallocate(fd_, static_cast<off_t>(offset),
-                                      static_cast<off_t>(std::max(bytes, std::uint64_t{1})));
-    errno = error;
-    return error == 0;
+    // In steps: a signal, of a profiler's timer for instance, makes the kernel take back what it gave in one.
+    constexpr std::uint64_t step = 1 << 20;
+    for (const std::uint64_t end = offset + std::max(bytes, std::uint64_t{1}); offset < end;) {
+        const std::uint64_t size = std::min(step, end - offset);
+        const int error = posix_fallocate(fd_, static_cast<off_t>(offset), static_cast<off_t>(size));
+        if (error == EINTR) continue;
+        errno = error;
+        if (error) return false;
+        offset += size;
+    }
+    return true;
 }
 
 bool Segment::is(int fd) const {
