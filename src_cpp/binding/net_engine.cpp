@@ -267,7 +267,7 @@ void bind_engine(nb::module_ &m) {
 
     nb::class_<PyAsyncStream> stream(m, "AsyncStream", "A response whose body comes in pieces by itself.");
     bind_head(stream);
-    bind_connection(stream);
+    bind_details(stream);
     stream.def_prop_ro("number", &PyAsyncStream::number)
         .def("next", &PyAsyncStream::next, nb::sig("def next(self) -> bytes | None"),
              "The next bytes of the body; None at its end; b\"\" if take() will tell when there are any.")

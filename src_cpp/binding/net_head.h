@@ -41,6 +41,14 @@ inline nb::list raw_headers(const net::Response &response) {
     return pairs;
 }
 
+/// (version, status, reason, headers), the order that httpcore tells them in.
+inline nb::tuple head_of(const net::Response &response) {
+    const char *version = version_name(response);
+    const std::string_view reason = response.headers.reason();
+    return nb::make_tuple(nb::bytes(version), response.status, nb::bytes(reason.data(), reason.size()),
+                          raw_headers(response));
+}
+
 /// ((client's address, port), (server's address, port), opened for this request, TLS or None): TLS as
 /// (version, cipher, the cipher's protocol, its bits, ALPN, certificate in DER).
 inline nb::tuple connection_of(const net::Response &response) {
@@ -65,14 +73,18 @@ void bind_head(nb::class_<Answer> &type) {
             nb::sig("def raw_headers(self) -> list[tuple[bytes, bytes]]"));
 }
 
-/// The same for the connection, on the class of an answer in pieces.
+/// The same for what the adapters of other packages ask for, on the class of an answer in pieces.
 template <typename Answer>
-void bind_connection(nb::class_<Answer> &type) {
+void bind_details(nb::class_<Answer> &type) {
     type.def_prop_ro(
-        "connection", [](const Answer &self) { return connection_of(self.head()); },
-        nb::sig("def connection(self) -> tuple[tuple[str, int], tuple[str, int], bool, "
-                "tuple[str, str, str, int, str, bytes] | None]"),
-        "Both ends, whether it was opened for this request, and its TLS.");
+            "head", [](const Answer &self) { return head_of(self.head()); },
+            nb::sig("def head(self) -> tuple[bytes, int, bytes, list[tuple[bytes, bytes]]]"),
+            "HTTP version, status code, reason phrase and headers, at once.")
+        .def_prop_ro(
+            "connection", [](const Answer &self) { return connection_of(self.head()); },
+            nb::sig("def connection(self) -> tuple[tuple[str, int], tuple[str, int], bool, "
+                    "tuple[str, str, str, int, str, bytes] | None]"),
+            "Both ends, whether it was opened for this request, and its TLS.");
 }
 
 }  // namespace offgil::binding

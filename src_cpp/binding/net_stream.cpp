@@ -47,6 +47,15 @@ class PyStream {
         return nb::bytes(piece.data(), piece.size());
     }
 
+    /// What next() would return in pieces, if all of it is there.
+    nb::object rest() {
+        Turn turn(busy_, kRefusal);
+        if (!stream_.complete()) return nb::none();
+        auto outcome = stream_.next({});
+        auto piece = std::get<std::string_view>(outcome);
+        return nb::bytes(piece.data(), piece.size());
+    }
+
     void close() {
         Turn turn(busy_, kRefusal);
         {
@@ -72,7 +81,7 @@ class PyStream {
 void bind_stream(nb::module_ &m) {
     nb::class_<PyStream> stream(m, "Stream", "A response whose body comes in pieces, on the calling thread.");
     bind_head(stream);
-    bind_connection(stream);
+    bind_details(stream);
     stream
         .def(nb::init<nb::handle, nb::str, nb::str, nb::handle, nb::handle, nb::tuple, const PyCancelToken *,
                       nb::handle, nb::handle>(),
@@ -87,6 +96,9 @@ void bind_stream(nb::module_ &m) {
              "Send a request, detached, and wait for the head of its answer.")
         .def("next", &PyStream::next, nb::sig("def next(self) -> bytes | None"),
              "Wait, detached, for the next bytes of the body; None at its end.")
+        .def("rest", &PyStream::rest, nb::sig("def rest(self) -> bytes | None"),
+             "All that is left of the body, without waiting; None if the end is not there yet, or is an "
+             "error.")
         .def("close", &PyStream::close, "Drop what is unread; ends a connection in the middle of an answer.");
 }
 

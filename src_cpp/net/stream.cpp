@@ -133,6 +133,7 @@ void Stream::close() {
     if ((run_ || unread_) && !failure_)
         failure_ = error(ErrorKind::stream_closed, "the stream was closed before its body was read");
     unread_ = false;
+    piece_ = Body();  // a closed stream may be kept for its head
     let_go();
 }
 

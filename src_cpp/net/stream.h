@@ -35,6 +35,9 @@ class Stream {
     /// Whether next() may have to wait for the network.
     bool waits() const { return run_ && !unread_; }
 
+    /// Whether next() returns all that is left at once, and no error.
+    bool complete() const { return !run_ && !failure_ && !inherited(); }
+
     /// Whether close() may take time.
     bool running() const { return run_ != nullptr; }
 

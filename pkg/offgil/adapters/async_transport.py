@@ -47,7 +47,7 @@ class AsyncTransport(AnyTransport):
         return self._response(stream, network, self.package.async_stream(self.package, stream, tracer))
 
     async def _open(self, request: Any, tracer: Tracer | None) -> AsyncStreamResponse:
-        delays = self._delays()
+        attempts = 0
         while True:
             port = self._port()
             body, feeder = self._body(request)
@@ -56,7 +56,8 @@ class AsyncTransport(AnyTransport):
                 number = port.submit(*arguments, True, -1, target, connect_to)
                 stream = await (port.outcome_of(number) if feeder is None else feeder.outcome_of(port, number))
             except (ConnectError, ConnectTimeout):
-                if (delay := next(delays, None)) is None:
+                attempts += 1
+                if (delay := self._delay(attempts)) is None:
                     raise
             else:
                 stream._attach(self, port, feeder)

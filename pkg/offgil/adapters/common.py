@@ -6,7 +6,7 @@ the SDKs on httpx2 refuses whatever inherits from anything of httpx.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from offgil.adapters.network import NetworkStream
@@ -78,9 +78,10 @@ class AnyTransport:
     def _arguments(self, request: Any, body: Any) -> tuple[Arguments, bytes | None, str | None]:
         """The core's arguments up to the cancel token, and where the request goes if not where its URL says."""
         url, extensions = request.url, request.extensions
-        if url.userinfo:
-            url = url.copy_with(userinfo=b"")
         text = str(url)
+        if "@" in text and url.userinfo:
+            url = url.copy_with(userinfo=b"")
+            text = str(url)
         target = connect_to = None
         if "target" in extensions:
             target = extensions["target"]
@@ -95,18 +96,19 @@ class AnyTransport:
         limits = (get("connect"), get("read"), get("write"), get("pool"), None)
         return (request.method, text, request.headers.raw, body, limits, None), target, connect_to
 
-    def _delays(self) -> Iterator[float]:
-        """Seconds before each further attempt to connect."""
-        return (0.5 * 2**n if n >= 0 else 0.0 for n in range(-1, self._retries - 1))
+    def _delay(self, attempts: int) -> float | None:
+        """Seconds before another attempt to connect, after so many in vain."""
+        if attempts > self._retries:
+            return None
+        return 0.5 * 2 ** (attempts - 2) if attempts > 1 else 0.0
 
     def _tracer(self, request: Any) -> Tracer | None:
         callback = request.extensions.get("trace")
         return None if callback is None else Tracer(callback, request, self._uds)
 
     def _response(self, stream: Any, network: NetworkStream, body: Any) -> Any:
-        extensions: dict[str, Any] = {"http_version": stream.http_version.encode(), "network_stream": network}
-        if reason := stream.reason_phrase:
-            extensions["reason_phrase"] = reason.encode("latin-1")
-        return self.package.module.Response(
-            stream.status_code, headers=stream.raw_headers, stream=body, extensions=extensions
-        )
+        version, status, reason, headers = stream.head
+        extensions = {"http_version": version, "network_stream": network}
+        if reason:
+            extensions["reason_phrase"] = reason
+        return self.package.module.Response(status, headers=headers, stream=body, extensions=extensions)

@@ -53,6 +53,8 @@ class NetworkStream:
     Thread-safety: safe on shared objects (immutable).
     """
 
+    __slots__ = ("_stream",)
+
     def __init__(self, stream: _core.Stream | _core.AsyncStream) -> None:
         self._stream = stream
 

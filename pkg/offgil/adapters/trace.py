@@ -92,9 +92,9 @@ class Tracer:
         of_request = {"request": self._request}
         yield from _step(f"{self._prefix}.send_request_headers", of_request, None)
         yield from _step(f"{self._prefix}.send_request_body", of_request, None)
-        head: tuple[Any, ...] = (stream.status_code, stream.raw_headers)
-        if self._prefix == "http11":
-            head = (stream.http_version.encode(), head[0], stream.reason_phrase.encode("latin-1"), head[1])
+        head = stream.head
+        if self._prefix == "http2":
+            head = (head[1], head[3])
         yield from _step(f"{self._prefix}.receive_response_headers", of_request, head)
 
     def failure(self, error: Exception, raised: Exception) -> Iterator[Event]:

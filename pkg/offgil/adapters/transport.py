@@ -39,13 +39,14 @@ class Transport(AnyTransport):
         return self._response(stream, network, self.package.stream(self.package, stream, tracer))
 
     def _open(self, request: Any, tracer: Tracer | None) -> _core.Stream:
-        delays = self._delays()
+        attempts = 0
         while True:
             arguments, target, connect_to = self._arguments(request, self._body(request))
             try:
                 return _core.Stream(self._core, *arguments, target, connect_to)
             except (ConnectError, ConnectTimeout):
-                if (delay := next(delays, None)) is None:
+                attempts += 1
+                if (delay := self._delay(attempts)) is None:
                     raise
             if tracer is not None:
                 tracer.tell(tracer.retry())
@@ -73,6 +74,12 @@ class ResponseStream:
         self._tracer = tracer
 
     def __iter__(self) -> Iterator[bytes]:
+        # Mostly all of a small answer comes at once.
+        if self._tracer is None and (rest := self._stream.rest()) is not None:
+            return iter((rest,) if rest else ())
+        return self._pieces()
+
+    def _pieces(self) -> Iterator[bytes]:
         if self._tracer is not None:
             self._tracer.tell(self._tracer.body_started())
         raised: Exception | None = None
