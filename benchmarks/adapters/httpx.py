@@ -4,12 +4,14 @@
     python3 benchmarks/adapters/httpx.py
 
 Each measurement has a process of its own; rounds are interleaved, and the table gives medians over them.  The transport
-"null" answers by itself: it is the floor that the package sets, whatever is below it.
+"null" answers by itself: it is the floor that the package sets, whatever is below it.  On "one core" the server shares
+the client's, which then never idles: waking it would cost every transport the same; see benchmarks/net/run.py.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import platform
 import sys
 from pathlib import Path
@@ -21,6 +23,15 @@ from nginx import nginx  # noqa: E402
 from pythons import add_option, figures, medians, versions  # noqa: E402
 
 TRANSPORTS = {"httpx": ("null", "offgil", "own", "pyreqwest"), "httpx2": ("null", "offgil", "own")}
+#: Name -> what makes requests, how many of them, and whether on the server's core.
+SCENARIOS = {
+    "1 thread": ("threads", 1, False),
+    "1 thread, one core": ("threads", 1, True),
+    "16 threads": ("threads", 16, False),
+    "1 task of asyncio": ("tasks", 1, False),
+    "16 tasks of asyncio": ("tasks", 16, False),
+}
+ONE_CORE = ("taskset", "-c", "0")
 
 
 def main() -> None:
@@ -28,30 +39,33 @@ def main() -> None:
     add_option(parser)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--count", type=int, default=4_000, help="requests in each measurement")
+    parser.add_argument("--only", default="", help="scenarios whose name contains this")
     options = parser.parse_args()
-    found: dict[tuple[str, str, int, str], list[tuple[float, ...]]] = {}
-    with nginx() as server:
+    scenarios = [name for name in SCENARIOS if options.only in name]
+    found: dict[tuple[str, str, str, str], list[tuple[float, ...]]] = {}
+    with nginx() as server, nginx(ONE_CORE) as server_on_one_core:
         for number in range(options.rounds):
             print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
-            for python in options.python:
-                for package, transports in TRANSPORTS.items():
-                    for threads in (1, 16):
-                        for transport in transports:
-                            loop = [python, str(HERE / "httpx_loop.py"), package, transport, server.http + "/"]
-                            measured = figures([*loop, str(options.count), str(threads)])
-                            if measured is not None:
-                                found.setdefault((python, package, threads, transport), []).append(measured)
+            for place in itertools.product(options.python, TRANSPORTS, scenarios):
+                python, package, scenario = place
+                kind, concurrency, one_core = SCENARIOS[scenario]
+                url = (server_on_one_core if one_core else server).http + "/"
+                loop = [*(ONE_CORE if one_core else ()), python, str(HERE / "httpx_loop.py"), package]
+                for transport in TRANSPORTS[package]:
+                    measured = figures([*loop, transport, url, str(options.count), kind, str(concurrency)])
+                    if measured is not None:
+                        found.setdefault((*place, transport), []).append(measured)
     print(f"{platform.machine()}, Linux {platform.release()}; medians of {options.rounds} rounds")
     for python in options.python:
         print(f"\nPython {versions(python, ('offgil', 'httpx', 'httpx2', 'pyreqwest'))}\n")
-        print("| package | threads | transport | CPU µs | wall µs | own CPU / this | own wall / this |")
+        print("| package | scenario | transport | CPU µs | wall µs | own CPU / this | own wall / this |")
         print("|---|---|---|---|---|---|---|")
-        for (of, package, threads, transport), rows in found.items():
+        for (of, package, scenario, transport), rows in found.items():
             if of == python:
                 cpu, wall = medians(rows)
-                own_cpu, own_wall = medians(found[python, package, threads, "own"])
+                own_cpu, own_wall = medians(found[python, package, scenario, "own"])
                 ratios = f"{own_cpu / cpu:.1f} | {own_wall / wall:.1f}"
-                print(f"| {package} | {threads} | {transport} | {cpu:.0f} | {wall:.0f} | {ratios} |")
+                print(f"| {package} | {scenario} | {transport} | {cpu:.0f} | {wall:.0f} | {ratios} |")
 
 
 if __name__ == "__main__":

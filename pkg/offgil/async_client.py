@@ -8,12 +8,12 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, I
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack, cast
+from typing import Self, TypeVar, Unpack, cast
 
 from offgil.async_map import map_requests
 from offgil.async_port import AsyncioPort, Port, Ports
 from offgil.async_stream import AsyncStreamResponse
-from offgil.async_upload import Feeder
+from offgil.async_upload import Feeder, outcome_of
 from offgil.client_base import BaseClient
 from offgil.content import AsyncIterableBody
 from offgil.download import Download, PartialFile
@@ -74,16 +74,17 @@ class AsyncClient(BaseClient):
         return await self._drive(steps, send)
 
     async def _send(self, encoded: Encoded, save_to: int = -1) -> Response:
-        answer, _ = await self._answer(self._port(), encoded, False, save_to)
-        return cast(Response, answer)
+        port = self._port()
+        number, feeder = self._submit(port, encoded, False, save_to)
+        return cast(Response, await outcome_of(port, number, feeder))
 
-    async def _answer(self, port: Port, encoded: Encoded, pieces: bool, save_to: int = -1) -> tuple[Any, Feeder | None]:
-        """Send a request; return its answer, and what goes on to read its body if ``pieces`` are to be read of that."""
-        if not isinstance(encoded.body, AsyncIterableBody):
-            return await port.outcome_of(port.submit(*encoded, pieces, save_to)), None
-        feeder = Feeder(encoded.body.start(), encoded.body.size)
-        number = port.submit(*encoded._replace(body=feeder.body), pieces, save_to)
-        return await feeder.outcome_of(port, number), feeder
+    def _submit(self, port: Port, encoded: Encoded, pieces: bool, save_to: int = -1) -> tuple[int, Feeder | None]:
+        """Start a request; return its number, and what has to feed its body."""
+        feeder = None
+        if isinstance(encoded.body, AsyncIterableBody):
+            feeder = Feeder(encoded.body.start(), encoded.body.size)
+            encoded = encoded._replace(body=feeder.body)
+        return port.submit(*encoded, pieces, save_to), feeder
 
     async def _drive(self, steps: Exchange[R], send: Callable[[Encoded], Awaitable[R]]) -> R:
         cancel = None
@@ -125,8 +126,8 @@ class AsyncClient(BaseClient):
             if response is not None:
                 response._end()
             port = self._port()
-            answer, feeder = await self._answer(port, step, True)
-            response = cast(AsyncStreamResponse, answer)
+            number, feeder = self._submit(port, step, True)
+            response = cast(AsyncStreamResponse, await outcome_of(port, number, feeder))
             response._attach(self, port, feeder)
             return response
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -28,7 +29,7 @@ class Event(Protocol):
     async def wait(self) -> Any: ...
 
 
-class Port:
+class Port(ABC):
     """What one event loop has under way with one client; a subclass for each kind of loop.
 
     The engine makes a descriptor readable when something came of it, and all that came is handed out in one go.
@@ -54,13 +55,13 @@ class Port:
         else:
             self._waiting[number] = target
 
+    @abstractmethod
     def new_event(self) -> Event:
         """Return an event of the loop's kind, to wait for once."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def outcome_of(self, number: int) -> Any:
         """Return or raise the next outcome of what has that number; cancelling the task ends it for good."""
-        raise NotImplementedError
 
     def cancel(self, number: int) -> None:
         """End what has that number, without an outcome."""
@@ -68,28 +69,26 @@ class Port:
         self._mailbox.cancel(number)
 
     @property
+    @abstractmethod
     def gone(self) -> bool:
         """Whether the loop was closed."""
-        raise NotImplementedError
 
     def abandon(self) -> None:
         """End all that is under way in a loop that is gone."""
         self._mailbox.abandon()
         self._waiting.clear()
 
+    @abstractmethod
     def leave(self) -> None:
         """Leave the loop, once the engine is done."""
-        raise NotImplementedError
 
+    @abstractmethod
     def leave_soon(self) -> None:
         """The same, from another thread."""
-        raise NotImplementedError
 
+    @abstractmethod
     def settle(self, number: int, outcome: Any) -> None:
         """Hand an outcome to who waits for it, if anybody does."""
-        target = self._waiting.pop(number, None)
-        if target is not None:
-            target.settle(number, outcome)
 
     def _hand_out(self) -> None:
         for number, outcome in self._mailbox.take():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable
 from typing import Any
 
 from offgil import _core
@@ -10,7 +10,12 @@ from offgil.async_port import Port
 from offgil.content import Piece
 from offgil.errors import LocalProtocolError
 
-__all__ = ["Feeder"]
+__all__ = ["Feeder", "outcome_of"]
+
+
+def outcome_of(port: Port, number: int, feeder: Feeder | None) -> Awaitable[Any]:
+    """What returns or raises the next outcome of a request, whose body ``feeder`` feeds meanwhile, if there is one."""
+    return port.outcome_of(number) if feeder is None else feeder.outcome_of(port, number)
 
 
 class Feeder:

@@ -13,7 +13,7 @@ from offgil.adapters.trace import Tracer
 from offgil.async_loops import close_core, current_loop, open_port
 from offgil.async_port import Port, Ports
 from offgil.async_stream import AsyncStreamResponse
-from offgil.async_upload import Feeder
+from offgil.async_upload import Feeder, outcome_of
 from offgil.content import Body, announced_length
 from offgil.errors import ConnectError, ConnectTimeout, InvalidURL, RequestError
 
@@ -54,7 +54,7 @@ class AsyncTransport(AnyTransport):
             arguments, target, connect_to = self._arguments(request, body)
             try:
                 number = port.submit(*arguments, True, -1, target, connect_to)
-                stream = await (port.outcome_of(number) if feeder is None else feeder.outcome_of(port, number))
+                stream = await outcome_of(port, number, feeder)
             except (ConnectError, ConnectTimeout):
                 attempts += 1
                 if (delay := self._delay(attempts)) is None:
