@@ -381,6 +381,10 @@ class AsyncStream:
     @property
     def raw_headers(self) -> list[tuple[bytes, bytes]]: ...
     @property
+    def head(self) -> tuple[bytes, int, bytes, list[tuple[bytes, bytes]]]:
+        """HTTP version, status code, reason phrase and headers, at once."""
+
+    @property
     def connection(self) -> tuple[tuple[str, int], tuple[str, int], bool, tuple[str, str, str, int, str, bytes] | None]:
         """Both ends, whether it was opened for this request, and its TLS."""
 
@@ -422,11 +426,20 @@ class Stream:
     @property
     def raw_headers(self) -> list[tuple[bytes, bytes]]: ...
     @property
+    def head(self) -> tuple[bytes, int, bytes, list[tuple[bytes, bytes]]]:
+        """HTTP version, status code, reason phrase and headers, at once."""
+
+    @property
     def connection(self) -> tuple[tuple[str, int], tuple[str, int], bool, tuple[str, str, str, int, str, bytes] | None]:
         """Both ends, whether it was opened for this request, and its TLS."""
 
     def next(self) -> bytes | None:
         """Wait, detached, for the next bytes of the body; None at its end."""
+
+    def rest(self) -> bytes | None:
+        """
+        All that is left of the body, without waiting; None if the end is not there yet, or is an error.
+        """
 
     def close(self) -> None:
         """Drop what is unread; ends a connection in the middle of an answer."""

@@ -15,6 +15,11 @@
 // The slot goes back to its pool as soon as libcurl has seen the end of the answer, which may be within
 // open(): the last piece is the stream's own by then.  Its place among max_connections stays taken until
 // somebody has that piece: the bound is on answers that are being read.
+//
+// === Closing early ===
+//
+// Who waits for the last event of a stream closes it there, a few bytes before the answer's end.  These have
+// often come by then, and close() looks once: a new connection would cost far more.
 
 #include "net/stream.h"
 
@@ -129,9 +134,20 @@ void Stream::fail(Error error) {
     end(std::move(error));
 }
 
+void Stream::take_end() {
+    Slot &slot = *run_->slot;
+    const Nanos now = monotonic_now();
+    if (given_up(now) || slot.transfer.resume(now) != CURLE_OK) return;
+    int running = 0, left = 0;
+    curl_multi_perform(slot.multi.handle(), &running);
+    CURLMsg *message = curl_multi_info_read(slot.multi.handle(), &left);
+    if (message && message->data.result == CURLE_OK) end(slot.transfer.finish(CURLE_OK, monotonic_now()));
+}
+
 void Stream::close() {
     if ((run_ || unread_) && !failure_)
         failure_ = error(ErrorKind::stream_closed, "the stream was closed before its body was read");
+    if (waits() && !inherited()) take_end();
     unread_ = false;
     piece_ = Body();  // a closed stream may be kept for its head
     let_go();

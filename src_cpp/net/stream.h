@@ -41,7 +41,8 @@ class Stream {
     /// Whether close() may take time.
     bool running() const { return run_ != nullptr; }
 
-    /// Drops what is unread.  A connection in the middle of an answer ends, others were kept already.
+    /// Drops what is unread.  A connection in the middle of an answer ends, unless nothing is unread but the
+    /// end, and that is there.
     void close();
 
   private:
@@ -51,6 +52,8 @@ class Stream {
     Error error(ErrorKind kind, std::string_view what) const;
     /// Why not to go on, for a reason that lies on this side.
     std::optional<Error> given_up(Nanos now) const;
+    /// Takes the answer's end if it came since next() returned all that was there.
+    void take_end();
     /// Ends the run, and counts it by `result`.
     void end(const Result &result);
     void let_go();

@@ -46,6 +46,31 @@ def test_a_finished_stream_keeps_its_connection(echo):
     assert len(echo.ports) == 1
 
 
+def test_a_stream_that_is_closed_when_only_its_end_is_unread_keeps_its_connection(serve):
+    read, ended = threading.Event(), threading.Event()
+
+    def script(peer, _):
+        peer.read_request()
+        peer.send(HEAD + b"Transfer-Encoding: chunked\r\n\r\n6\r\n[DONE]\r\n")
+        assert read.wait(10)
+        peer.send(b"0\r\n\r\n")
+        ended.set()
+        peer.read_request()
+        peer.answer()
+
+    server = serve(script)
+    with offgil.Client() as client:
+        with client.stream("GET", server.url) as response:
+            pieces = response.iter_bytes()
+            assert next(pieces) == b"[DONE]"
+            read.set()
+            assert ended.wait(10)
+        with pytest.raises(offgil.StreamClosed):
+            next(pieces)
+        assert client.get(server.url).content == b"ok"
+    assert server.connections == 1
+
+
 def test_streams_and_calls_side_by_side(serve, echo):
     server = serve(endless)
     with offgil.Client() as client, client.stream("GET", server.url) as one, client.stream("GET", server.url) as other:
