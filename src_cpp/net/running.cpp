@@ -110,12 +110,16 @@ bool Running::turn() {
 }
 
 void Running::collect(Nanos now) {
+    ended_.clear();
+    // All messages before any end: to remove a handle, libcurl searches those that nobody has read.
     int left = 0;
     while (CURLMsg *message = curl_multi_info_read(multi_->handle(), &left)) {
         if (message->msg != CURLMSG_DONE) continue;
-        CURLcode code = message->data.result;
         Item *item = nullptr;
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &item);
+        ended_.emplace_back(item, message->data.result);
+    }
+    for (auto [item, code] : ended_) {
         if (item->transfer.wants_restart(now)) {
             curl_multi_remove_handle(multi_->handle(), item->transfer.easy());
             if (curl_multi_add_handle(multi_->handle(), item->transfer.easy()) == CURLM_OK) continue;

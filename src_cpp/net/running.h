@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "net/cancel.h"
@@ -31,7 +32,7 @@ class Running {
         std::size_t index = 0;  ///< in items()
     };
 
-    /// Is called at the end of each transfer, with the item as it was until then.
+    /// Is called at the end of each transfer, with the item as it was until then.  Must not end others.
     using OnEnd = std::function<void(Item &, Result)>;
 
     /// `pool` must outlive this.
@@ -77,6 +78,7 @@ class Running {
     const OnEnd on_end_;
     std::vector<std::unique_ptr<Item>> items_;
     std::vector<std::unique_ptr<Item>> spare_;
+    std::vector<std::pair<Item *, CURLcode>> ended_;  ///< of this turn
     std::unique_ptr<Multi> multi_;  // after the items: it goes first, through their callbacks
     Nanos scan_at_ = kNever;
 };
