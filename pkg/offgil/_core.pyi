@@ -438,7 +438,7 @@ class Stream:
 
     def rest(self) -> bytes | None:
         """
-        All that is left of the body, without waiting; None if the end is not there yet, or is an error.
+        The rest of the body, if it is all there; None if not, or if it ends in an error.
         """
 
     def close(self) -> None:

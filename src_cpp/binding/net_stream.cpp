@@ -97,8 +97,7 @@ void bind_stream(nb::module_ &m) {
         .def("next", &PyStream::next, nb::sig("def next(self) -> bytes | None"),
              "Wait, detached, for the next bytes of the body; None at its end.")
         .def("rest", &PyStream::rest, nb::sig("def rest(self) -> bytes | None"),
-             "All that is left of the body, without waiting; None if the end is not there yet, or is an "
-             "error.")
+             "The rest of the body, if it is all there; None if not, or if it ends in an error.")
         .def("close", &PyStream::close, "Drop what is unread; ends a connection in the middle of an answer.");
 }
 

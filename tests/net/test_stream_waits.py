@@ -1,11 +1,13 @@
 """Streams and what is around them: pool, timeouts, memory, threads, forks, Ctrl-C."""
 
+import fcntl
 import gc
 import os
 import select
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 import zlib
@@ -54,6 +56,8 @@ def test_a_stream_that_is_closed_when_only_its_end_is_unread_keeps_its_connectio
         peer.send(HEAD + b"Transfer-Encoding: chunked\r\n\r\n6\r\n[DONE]\r\n")
         assert read.wait(10)
         peer.send(b"0\r\n\r\n")
+        while any(fcntl.ioctl(peer.sock, termios.TIOCOUTQ, bytes(4))):  # until the client's kernel has it
+            time.sleep(0.001)
         ended.set()
         peer.read_request()
         peer.answer()

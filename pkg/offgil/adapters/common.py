@@ -97,7 +97,7 @@ class AnyTransport:
         return (request.method, text, request.headers.raw, body, limits, None), target, connect_to
 
     def _delay(self, attempts: int) -> float | None:
-        """Seconds before another attempt to connect, after so many in vain."""
+        """Seconds before another attempt to connect after so many in vain; ``None`` for no other."""
         if attempts > self._retries:
             return None
         return 0.5 * 2 ** (attempts - 2) if attempts > 1 else 0.0
