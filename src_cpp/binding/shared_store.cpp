@@ -81,34 +81,40 @@ bool SharedStore::ours() const {
 }
 
 Table &SharedStore::checked() {
-    if (!ours())
-        raise("StoreUnavailable",
-              "this shared-state store belongs to the process that made it, and this is a forked child: "
-              "make a store here, or share one between processes with open_store(\"managed\")");
+    if (!ours()) [[unlikely]]
+        refuse_foreign();
     return table_;
 }
 
-Status SharedStore::open(Status status) {
-    if (status == Status::closed) raise("Closed", "the shared-state store is closed");
-    return status;
+void SharedStore::refuse_foreign() {
+    raise("StoreUnavailable",
+          "this shared-state store belongs to the process that made it, and this is a forked child: "
+          "make a store here, or share one between processes with open_store(\"managed\")");
+}
+
+void SharedStore::refuse_closed() {
+    raise("Closed", "the shared-state store is closed");
 }
 
 nb::object SharedStore::read(Ref value) const {
-    if (Py_TYPE(value.ptr()) != reinterpret_cast<PyTypeObject *>(failure_type_.ptr())) [[likely]]
+    if (!is_failure(value)) [[likely]]
         return value;
-    const nb::object fresh = value.attr("fresh")();
+    raise_fresh(value);
+}
+
+void SharedStore::raise_fresh(const Ref &failure) {
+    const nb::object fresh = failure.attr("fresh")();
     PyErr_SetObject(reinterpret_cast<PyObject *>(Py_TYPE(fresh.ptr())), fresh.ptr());
     throw nb::python_error();
 }
 
 nb::object SharedStore::unwrap(Ref value) const {
-    if (Py_TYPE(value.ptr()) != reinterpret_cast<PyTypeObject *>(failure_type_.ptr())) [[likely]]
+    if (!is_failure(value)) [[likely]]
         return value;
     return value.attr("exception");
 }
 
 std::size_t SharedStore::size_of(nb::handle value) const {
-    if (sizeof_.is_none()) return 0;
     const nb::object size = sizeof_(unwrap(Ref(value)));
     const std::size_t bytes = PyLong_AsSize_t(size.ptr());
     if (bytes == static_cast<std::size_t>(-1) && PyErr_Occurred()) throw nb::python_error();
@@ -129,11 +135,10 @@ void SharedStore::full(nb::handle key, std::size_t size, nb::handle timeout) con
                            "): take results out, raise the bounds, or choose on_full=\"block\" or \"evict\"");
 }
 
-bool SharedStore::publish(nb::handle key, nb::handle value, Table::PutOptions &options, nb::handle timeout) {
-    Table &table = checked();
-    const KeyArgument name(key);
+bool SharedStore::publish(const KeyArgument &key, nb::handle value, Table::PutOptions &options,
+                          nb::handle timeout) {
     const Deadline deadline(timeout);
-    options.size = size_of(value);
+    if (!sizeof_.is_none()) options.size = size_of(value);
     options.producer = PyThread_get_thread_ident();
     bool interrupted = false;
     const auto sleep = [&](Parker &parker, Time due) noexcept {
@@ -151,9 +156,9 @@ bool SharedStore::publish(nb::handle key, nb::handle value, Table::PutOptions &o
             if (now >= due) return Nap::due;
         }
     };
-    const Status status = open(table.put(name, Ref(value), options, sleep));
+    const Status status = open(table_.put(key, Ref(value), options, sleep));
     if (interrupted) throw nb::python_error();
-    if (status == Status::full) full(key, options.size, timeout);
+    if (status == Status::full) full(key.object, options.size, timeout);
     return status != Status::present;
 }
 
@@ -161,17 +166,25 @@ bool SharedStore::put(nb::handle key, nb::handle value, nb::handle ttl, long pri
                       bool if_absent, nb::handle timeout) {
     if (priority < 0 || priority >= static_cast<long>(store::kPriorities))
         throw nb::value_error(("priority must be from 0 to 63, not " + std::to_string(priority)).c_str());
+    checked();
+    const KeyArgument name(key);
     const TopicName topic_name(topic);
     Table::PutOptions options{.priority = static_cast<unsigned>(priority), .if_absent = if_absent};
     options.topic = topic_name;
     if (const std::int64_t span = ttl_ns(ttl); span != kForever)
         options.expires = Clock::now() + std::chrono::ceil<Clock::duration>(std::chrono::nanoseconds(span));
-    return publish(key, value, options, timeout);
+    return publish(name, value, options, timeout);
 }
 
 void SharedStore::setitem(nb::handle key, nb::handle value) {
+    Table &table = checked();
+    const KeyArgument name(key);
+    if (sizeof_.is_none()) {
+        Ref held(value);
+        if (table.renew(name, held, PyThread_get_thread_ident())) return;
+    }
     Table::PutOptions options;
-    publish(key, value, options, nb::none());
+    publish(name, value, options, nb::none());
 }
 
 nb::object SharedStore::getitem(nb::handle key) {

@@ -32,6 +32,11 @@ class Ref : public nb::object {
 template <>
 struct offgil::store::ShardLock<offgil::binding::Ref> {
     using type = nanobind::ft_mutex;
+#ifdef Py_GIL_DISABLED
+    static constexpr bool one_thread = false;
+#else
+    static constexpr bool one_thread = true;
+#endif
 };
 
 namespace offgil::binding {
@@ -41,13 +46,18 @@ using Table = store::SharedTable<Ref>;
 /// A key as an argument.  Its hash is the one that Python keeps in the str.
 class KeyArgument {
   public:
-    explicit KeyArgument(nb::handle key) : text_(key, "a key"), key_(text_, hash_of(key)) {}
+    explicit KeyArgument(nb::handle key) : object(key), text_(key, "a key"), key_(text_, hash_of(key)) {}
     operator const store::Key &() const { return key_; }
+
+    const nb::handle object;
 
   private:
     // Not PyObject_Hash: that of a subclass is not ours to call.
     static std::size_t hash_of(nb::handle key) {
-        return static_cast<std::size_t>(PyUnicode_Type.tp_hash(key.ptr()));
+        // Without the GIL other threads may be storing the same hash.
+        const Py_hash_t kept = std::atomic_ref(reinterpret_cast<PyASCIIObject *>(key.ptr())->hash)
+                                   .load(std::memory_order_relaxed);
+        return static_cast<std::size_t>(kept != -1 ? kept : PyUnicode_Type.tp_hash(key.ptr()));
     }
 
     const Utf8 text_;
@@ -149,11 +159,18 @@ class SharedStore {
     void drop_references();
 
     /// Raises Closed for Status::closed.
-    static store::Status open(store::Status status);
+    static store::Status open(store::Status status) {
+        if (status == store::Status::closed) [[unlikely]] refuse_closed();
+        return status;
+    }
 
   private:
+    bool is_failure(const Ref &value) const {
+        return Py_TYPE(value.ptr()) == reinterpret_cast<PyTypeObject *>(failure_type_.ptr());
+    }
+    [[noreturn]] static void raise_fresh(const Ref &failure);
     std::size_t size_of(nb::handle value) const;
-    bool publish(nb::handle key, nb::handle value, Table::PutOptions &options, nb::handle timeout);
+    bool publish(const KeyArgument &key, nb::handle value, Table::PutOptions &options, nb::handle timeout);
     [[noreturn]] void full(nb::handle key, std::size_t size, nb::handle timeout) const;
 
     /// Not changed after construction but by drop_references().
@@ -163,6 +180,8 @@ class SharedStore {
     const unsigned born_ = forks();
 
     static unsigned forks();
+    [[noreturn]] static void refuse_closed();
+    [[noreturn]] static void refuse_foreign();
 };
 
 /// SharedListener, LoopMailbox, SharedCompletions and SharedLoan.

@@ -18,9 +18,9 @@ namespace offgil::store {
 
 /// What is known of an entry besides its key and value.
 struct EntryInfo {
+    Time expires = kNever;       ///< absent from then on; first, beside what a look-up reads
     unsigned priority = 0;       ///< below kPriorities
     std::size_t size = 0;        ///< as it counts against Bounds::bytes
-    Time expires = kNever;       ///< absent from then on
     std::uint64_t producer = 0;  ///< for people
     Time created = {};           ///< for people; set by the table
 };
@@ -85,26 +85,6 @@ struct Entry : EntryHead<V>, EntryInfo {
 
 template <class V>
 using EntryPtr = std::unique_ptr<Entry<V>>;
-
-/// What a put publishes: an entry, which is made when it turns out that there is none yet to take the value.
-template <class V>
-struct Draft {
-    /// Whether `old` may stay in its place and take the value: what it is listed in besides knows it by its
-    /// place alone.
-    bool may_renew(const Entry<V> &old) const noexcept {
-        return !entry && !old.topic.named() && !topic.named() && !old.mortal() && info.expires == kNever;
-    }
-    Entry<V> &made() {
-        if (!entry) entry = std::make_unique<Entry<V>>(key, std::move(value), std::move(topic), info);
-        return *entry;
-    }
-
-    const Key &key;
-    V value;  ///< after a renewal the former one, which goes when the lock is gone
-    TopicRef<V> topic;
-    const EntryInfo info;
-    EntryPtr<V> entry;
-};
 
 /// Entries that left the table; destroyed by the destructor, which therefore runs when the lock is gone.
 template <class V>

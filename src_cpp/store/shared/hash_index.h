@@ -2,6 +2,9 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
 #include <vector>
 
 namespace offgil::store {
@@ -19,7 +22,7 @@ class HashIndex {
     T *find(const Key &key) const noexcept {
         if (buckets_.empty()) return nullptr;
         T *item = buckets_[key.hash & mask()];
-        while (item && !(item->hash == key.hash && item->name == key.name)) item = item->next_in_bucket;
+        while (item && !(item->hash == key.hash && same(item->name, key.name))) item = item->next_in_bucket;
         return item;
     }
 
@@ -75,6 +78,27 @@ class HashIndex {
     }
 
   private:
+    /// Compares words: a call of memcmp() is a tenth of a look-up, and equal hashes mean equal names but for
+    /// once in a lifetime.
+    static bool same(std::string_view a, std::string_view b) noexcept {
+        if (a.size() != b.size()) return false;
+        const auto word = [](const char *at) noexcept {
+            std::uint64_t bytes;
+            std::memcpy(&bytes, at, sizeof(bytes));
+            return bytes;
+        };
+        const std::size_t size = a.size();
+        if (size < sizeof(std::uint64_t)) {
+            std::size_t i = 0;
+            while (i < size && a[i] == b[i]) ++i;
+            return i == size;
+        }
+        const std::size_t last = size - sizeof(std::uint64_t);  // overlaps the word before it
+        for (std::size_t i = 0; i < last; i += sizeof(std::uint64_t))
+            if (word(a.data() + i) != word(b.data() + i)) return false;
+        return word(a.data() + last) == word(b.data() + last);
+    }
+
     void chain(T *item) noexcept {
         T *&bucket = buckets_[item->hash & mask()];
         item->next_in_bucket = bucket;

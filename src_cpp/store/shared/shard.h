@@ -1,12 +1,14 @@
 // One shard of the shared-state table.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <unordered_map>
+#include <vector>
 
 #include "store/shared/entry.h"
 #include "store/shared/expiry.h"
@@ -25,8 +27,8 @@ inline unsigned shard_index(std::size_t hash) noexcept {
 
 /// Counters that the holder of a shard's lock writes and anyone reads.
 struct ShardCounters {
-    std::atomic<std::size_t> entries{0};
     std::atomic<std::uint64_t> puts{0};
+    std::atomic<std::size_t> entries{0};
     std::atomic<std::uint64_t> takes{0};
     std::atomic<std::uint64_t> expired{0};
     std::atomic<std::uint64_t> evicted{0};
@@ -39,21 +41,25 @@ struct ShardCounters {
 };
 
 /// `lock` guards all members; the atomics are written under it and read without it.  Every function expects
-/// that the caller holds it.
+/// that the caller holds it.  What each get and put needs comes first, in one cache line.
+///
+/// The entries without a topic are queued from the first take() on.  Programs that only look keys up do not
+/// pay for the links, which lie in the cache lines of other entries, perhaps of other threads.
 template <class V>
 struct alignas(64) Shard {
     using Queue = PriorityFifo<Entry<V>, &Entry<V>::queue>;
 
     typename ShardLock<V>::type lock;
     bool tracks_use = false;      ///< constant: whether `recency` is kept
+    bool queues = false;          ///< whether `nameless` is kept
     HashIndex<Entry<V>> entries;  ///< owns them
+    ShardCounters count;
     KeyWaiters<V> waiters;
     Queue nameless;  ///< the entries without a topic
     std::unordered_map<const Topic<V> *, Queue> named;
     ExpiryHeap<Entry<V>> mortal;                 ///< the entries that expire
     Fifo<Entry<V>, &Entry<V>::recency> recency;  ///< all entries, the least recently used first
     std::atomic<Time::rep> oldest_use{kNever.time_since_epoch().count()};  ///< of the first of `recency`
-    ShardCounters count;
 
     /// Makes place for the entry.  If it throws, nothing changed.
     void prepare(const Entry<V> &entry) {
@@ -70,16 +76,18 @@ struct alignas(64) Shard {
 
     /// Publishes the prepared entry, in the place of `old` if there is one, which the caller owns from here
     /// on.
-    void link(Entry<V> *entry, Entry<V> *old, std::atomic<std::uint64_t> &order) noexcept {
+    void link(Entry<V> *entry, Entry<V> *old, Sequence<V> &order) noexcept {
         Topic<V> &topic = *entry->topic;
-        Queue &queue = entry->topic.named() ? named.find(&topic)->second : nameless;
         if (old)
             entries.replace(old, entry);
         else
             entries.insert(entry);
         // Drawn under the lock: a put that began after another one returned comes after it in every queue.
-        entry->order = order.fetch_add(1, std::memory_order_relaxed);
-        queue.push(entry);
+        entry->order = order.next();
+        if (entry->topic.named())
+            named.find(&topic)->second.push(entry);
+        else if (queues)
+            nameless.push(entry);
         if (entry->mortal()) mortal.push(entry);
         if (tracks_use) {
             entry->used = Clock::now();
@@ -93,17 +101,6 @@ struct alignas(64) Shard {
         const std::uint64_t bit = std::uint64_t{1} << shard_index(entry->hash);
         if (!(topic.shards.load(std::memory_order_seq_cst) & bit))
             topic.shards.fetch_or(bit, std::memory_order_seq_cst);
-    }
-
-    /// Publishes a value in the entry's place, as the newest of the queue without a topic; `value` gets the
-    /// old one.
-    void renew(Entry<V> *entry, V &value, const EntryInfo &info, std::atomic<std::uint64_t> &order) noexcept {
-        nameless.remove(entry);
-        std::swap(entry->value, value);
-        static_cast<EntryInfo &>(*entry) = info;
-        entry->order = order.fetch_add(1, std::memory_order_relaxed);
-        nameless.push(entry);
-        touch(entry);
     }
 
     /// The caller owns the entry from here on.
@@ -121,8 +118,11 @@ struct alignas(64) Shard {
         note_oldest_use();
     }
 
-    Entry<V> *first_of(const TopicRef<V> &topic) noexcept {
-        if (!topic.named()) return nameless.empty() ? nullptr : nameless.first();
+    Entry<V> *first_of(const TopicRef<V> &topic) {
+        if (!topic.named()) {
+            if (!queues) begin_to_queue();
+            return nameless.empty() ? nullptr : nameless.first();
+        }
         const auto it = named.find(&*topic);
         return it == named.end() ? nullptr : it->second.first();
     }
@@ -141,12 +141,23 @@ struct alignas(64) Shard {
     }
 
   private:
+    void begin_to_queue() {
+        std::vector<Entry<V> *> found;
+        found.reserve(entries.size());
+        entries.for_each([&](Entry<V> *entry) {
+            if (!entry->topic.named()) found.push_back(entry);
+        });
+        std::ranges::sort(found, {}, [](const Entry<V> *entry) { return entry->order; });
+        for (Entry<V> *entry : found) nameless.push(entry);
+        queues = true;
+    }
+
     void leave_queues(Entry<V> *entry) noexcept {
         if (entry->topic.named()) {
             const auto it = named.find(&*entry->topic);
             it->second.remove(entry);
             if (it->second.empty()) named.erase(it);
-        } else {
+        } else if (queues) {
             nameless.remove(entry);
         }
         if (entry->mortal()) mortal.remove(entry);

@@ -145,6 +145,11 @@ class SharedTable {
         return put(key, std::move(value), options, [](Parker &, Time) noexcept { return Nap::gave_up; });
     }
 
+    /// A put without topic and time to live that only replaces a value, and therefore makes no entry; `value`
+    /// gets the old one.  False if there is more to do: then nothing has changed.
+    bool renew(const Key &key, V &value, std::uint64_t producer, unsigned priority = 0,
+               std::size_t size = 0) noexcept;
+
     // === table_wait.h ===
 
     /// The best entry of the topic, if there is one now.
@@ -171,26 +176,23 @@ class SharedTable {
 
     // === here ===
 
-    /// `touch`: whether it counts as use.
+    /// `touch`: whether it counts as use.  `copy` is empty before, since what it held would be dropped under
+    /// a lock.
     Status get(const Key &key, V &copy, bool touch = true) {
-        std::optional<V> found;
         {
             Shard<V> &shard = shard_of(key.hash);
             const std::lock_guard hold(shard.lock);
             if (closed()) return Status::closed;
             Entry<V> *entry = shard.entries.find(key);
             if (!entry) return Status::absent;
-            if (!entry->expired()) {
-                found.emplace(entry->value);
+            if (!entry->expired()) [[likely]] {
+                copy = V(entry->value);
                 if (touch) shard.touch(entry);
+                return Status::ok;
             }
         }
-        if (!found) {
-            contains(key);  // releases what has expired
-            return Status::absent;
-        }
-        copy = std::move(*found);
-        return Status::ok;
+        contains(key);  // releases what has expired
+        return Status::absent;
     }
 
     Status contains(const Key &key) {
@@ -373,7 +375,7 @@ class SharedTable {
     std::size_t sweep() noexcept;
     bool evict_one() noexcept;
     Time next_expiry() noexcept;
-    Status publish(Draft<V> &draft, bool if_absent, bool in_service, Seeker *seeker);
+    Status publish(EntryPtr<V> &draft, bool if_absent, bool in_service, Seeker *seeker);
     template <class Sleep>
     Nap await_room(Seeker &seeker, Sleep &&sleep);
 
@@ -394,10 +396,10 @@ class SharedTable {
     Topics<V> topics_;
     Room room_;
     std::atomic<bool> closed_{false};
-    alignas(64) std::atomic<std::uint64_t> puts_begun_{0};  ///< the source of Entry::order
-    alignas(64) std::atomic<std::size_t> parked_{0};        ///< waiters, for stats()
-    std::atomic<std::size_t> mortals_{0};                   ///< entries that expire some time
-    std::atomic<unsigned> sweep_cursor_{0};                 ///< the shard that the next call looks into
+    alignas(64) Sequence<V> order_;                   ///< the source of Entry::order
+    alignas(64) std::atomic<std::size_t> parked_{0};  ///< waiters, for stats()
+    std::atomic<std::size_t> mortals_{0};             ///< entries that expire some time
+    std::atomic<unsigned> sweep_cursor_{0};           ///< the shard that the next call looks into
 };
 
 }  // namespace offgil::store

@@ -9,10 +9,13 @@ template <class V>
 template <class Sleep>
 Status SharedTable<V>::put(const Key &key, V value, const PutOptions &options, Sleep &&sleep) {
     static_assert(std::is_nothrow_invocable_r_v<Nap, Sleep, Parker &, Time>, "a queued seeker must withdraw");
+    if (!options.topic && !options.if_absent && options.expires == kNever &&
+        renew(key, value, options.producer, options.priority, options.size))
+        return Status::ok;
     sweep_a_little();
-    const EntryInfo info{options.priority, options.size, options.expires, options.producer, recently()};
-    Draft<V> draft{key, std::move(value), topics_.acquire(options.topic), info, nullptr};
-    Status status = publish(draft, options.if_absent, false, nullptr);
+    const EntryInfo info{options.expires, options.priority, options.size, options.producer, recently()};
+    EntryPtr<V> entry(new Entry<V>(key, std::move(value), topics_.acquire(options.topic), info));
+    Status status = publish(entry, options.if_absent, false, nullptr);
     if (status != Status::full || info.size > bounds().bytes) return status;
     const OnFull policy = bounds().on_full;
     Service service(room_);
@@ -24,14 +27,14 @@ Status SharedTable<V>::put(const Key &key, V value, const PutOptions &options, S
         }
         if (policy == OnFull::block) {
             Seeker seeker;
-            status = publish(draft, options.if_absent, service.active, &seeker);
+            status = publish(entry, options.if_absent, service.active, &seeker);
             if (status != Status::full) return status;
             service.active = false;
             const Nap nap = await_room(seeker, sleep);
             service.active = nap == Nap::woken;
             if (nap == Nap::gave_up) return Status::full;
         }
-        status = publish(draft, options.if_absent, service.active, nullptr);
+        status = publish(entry, options.if_absent, service.active, nullptr);
     } while (status == Status::full);
     return status;
 }
@@ -55,33 +58,56 @@ Nap SharedTable<V>::await_room(Seeker &seeker, Sleep &&sleep) {
     }
 }
 
+/// Nobody can be waiting for what is published here: a key that has an entry has no waiters, and a topic that
+/// has one has no takers.
+template <class V>
+bool SharedTable<V>::renew(const Key &key, V &value, std::uint64_t producer, unsigned priority,
+                           std::size_t size) noexcept {
+    sweep_a_little();
+    const Time created = recently();
+    RoomReturn room(room_);
+    Shard<V> &shard = shard_of(key.hash);
+    const std::lock_guard hold(shard.lock);
+    Entry<V> *entry = shard.entries.find(key);
+    if (!entry || entry->topic.named() || entry->mortal() || closed()) return false;
+    if (room_.counted()) {
+        if (!room_.take(size, true, entry->size, false, nullptr)) return false;
+        if (size < entry->size) room.look();
+    }
+    shard.count.add(shard.count.puts, std::uint64_t{1});
+    if (shard.queues) shard.nameless.remove(entry);
+    std::swap(entry->value, value);
+    entry->priority = priority;
+    entry->size = size;
+    entry->producer = producer;
+    entry->created = created;
+    entry->order = order_.next();
+    if (shard.queues) shard.nameless.push(entry);
+    shard.touch(entry);
+    return true;
+}
+
 /// One try.  `full`: nothing changed but that `seeker`, if given, is queued.
 template <class V>
-Status SharedTable<V>::publish(Draft<V> &draft, bool if_absent, bool in_service, Seeker *seeker) {
+Status SharedTable<V>::publish(EntryPtr<V> &draft, bool if_absent, bool in_service, Seeker *seeker) {
     Departures gone(*this);
-    Shard<V> &shard = shard_of(draft.key.hash);
+    Shard<V> &shard = shard_of(draft->hash);
     const std::lock_guard hold(shard.lock);
     if (closed()) return Status::closed;
     // An expired entry is replaced like any other: its room is what the new one takes.
-    Entry<V> *old = shard.entries.find(draft.key);
+    Entry<V> *old = shard.entries.find(*draft);
     const bool stale = old && old->expired();
     if (old && if_absent && !stale) return Status::present;
     const std::size_t replaced = old ? old->size : 0;
-    const bool renews = old && draft.may_renew(*old);
-    if (!renews) shard.prepare(draft.made());  // the last call that may throw
-    if (room_.counted() && !room_.take(draft.info.size, old != nullptr, replaced, in_service, seeker)) {
-        if (!renews) shard.unprepare(*draft.entry);
+    shard.prepare(*draft);  // the last call that may throw
+    if (room_.counted() && !room_.take(draft->size, old != nullptr, replaced, in_service, seeker)) {
+        shard.unprepare(*draft);
         return Status::full;
     }
-    if (draft.info.size < replaced) gone.room.look();
+    if (draft->size < replaced) gone.room.look();
     shard.count.add(shard.count.puts, std::uint64_t{1});
-    if (renews) {
-        shard.renew(old, draft.value, draft.info, puts_begun_);
-        hand_over(shard, old, gone);
-        return Status::ok;
-    }
-    Entry<V> *entry = draft.entry.release();
-    shard.link(entry, old, puts_begun_);
+    Entry<V> *entry = draft.release();
+    shard.link(entry, old, order_);
     if (entry->mortal()) {
         mortals_.fetch_add(1, std::memory_order_relaxed);
         gone.room.look();  // who waits for room may now have an expiry to wait for
