@@ -100,6 +100,21 @@ store::Status park(const Deadline &deadline, Wait &&wait) {
     }
 }
 
+/// For type slots, which Python calls without nanobind between: C++ exceptions become Python's.
+template <class Result, class Operation>
+Result guarded(Result failed, Operation &&operation) noexcept {
+    try {
+        return operation();
+    } catch (nb::python_error &error) {
+        error.restore();
+    } catch (const std::bad_alloc &) {
+        PyErr_NoMemory();
+    } catch (const std::exception &error) {
+        PyErr_SetString(PyExc_RuntimeError, error.what());
+    }
+    return failed;
+}
+
 /// Stands for an argument that was left out, where None is a value.  Compared by identity, never handed out.
 nb::handle not_given();
 
@@ -160,7 +175,8 @@ class SharedStore {
 
     /// Raises Closed for Status::closed.
     static store::Status open(store::Status status) {
-        if (status == store::Status::closed) [[unlikely]] refuse_closed();
+        if (status == store::Status::closed) [[unlikely]]
+            refuse_closed();
         return status;
     }
 

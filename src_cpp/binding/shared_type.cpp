@@ -22,18 +22,6 @@ SharedStore *store_of(PyObject *self) {
     return nb::inst_ptr<SharedStore>(self);
 }
 
-template <class Result, class Operation>
-Result guarded(Result failed, Operation &&operation) noexcept {
-    try {
-        return operation();
-    } catch (nb::python_error &error) {
-        error.restore();
-    } catch (const std::exception &error) {
-        PyErr_SetString(PyExc_MemoryError, error.what());
-    }
-    return failed;
-}
-
 PyObject *mp_subscript(PyObject *self, PyObject *key) {
     return guarded<PyObject *>(nullptr, [&] { return store_of(self)->getitem(key).release().ptr(); });
 }

@@ -140,12 +140,14 @@ class Listener final : private KeyHolder, public store::Waiter<Ref> {
 /// The iterator of as_completed().
 class Completions {
   public:
-    Completions(nb::handle store, std::vector<store::OwnedKey> keys, nb::handle timeout)
+    Completions(nb::handle store, std::vector<Ref> names, std::vector<store::OwnedKey> keys,
+                nb::handle timeout)
         : store_(store),
           timeout_(timeout),
           deadline_(timeout),
-          table_(nb::cast<SharedStore &>(store).checked()) {
-        group_ = std::make_shared<store::KeyGroup<Ref>>(table_);
+          owner_(nb::cast<SharedStore &>(store)),
+          names_(std::move(names)) {
+        group_ = std::make_shared<store::KeyGroup<Ref>>(owner_.checked());
         try {
             SharedStore::open(group_->start(std::move(keys)));
         } catch (...) {
@@ -157,16 +159,17 @@ class Completions {
     /// Takes locks, as a finalizer may only where no Python runs under them.
     ~Completions() { stop(); }
 
-    nb::typed<nb::tuple, nb::str, nb::any> next() {
+    /// Null at the end.
+    nb::object next() {
         const Turn turn(busy_, "two threads use one as_completed() iterator: give each its own");
-        if (!group_ || group_->missing() == 0) throw nb::stop_iteration();
-        auto &owner = nb::cast<SharedStore &>(store_);
-        owner.checked();
-        std::unique_ptr<store::KeyGroup<Ref>::Arrival> arrival;
-        const Status status = park(deadline_, [&](auto sleep) { return group_->next(arrival, sleep); });
+        if (!group_ || group_->missing() == 0) return {};
+        owner_.checked();
+        std::size_t position = 0;
+        Ref value;
+        const Status status =
+            park(deadline_, [&](auto sleep) { return group_->next(position, value, sleep); });
         if (status == Status::ok)
-            return nb::borrow<nb::typed<nb::tuple, nb::str, nb::any>>(
-                nb::make_tuple(str_of(arrival->key), owner.unwrap(std::move(arrival->value))));
+            return nb::make_tuple(std::move(names_[position]), owner_.unwrap(std::move(value)));
         const std::size_t missing = group_->missing();
         stop();
         SharedStore::open(status);
@@ -187,7 +190,7 @@ class Completions {
     void stop() {
         if (!group_) return;
         // In a forked child the waiters' links lead nowhere that may be touched.
-        if (nb::cast<SharedStore &>(store_).ours()) group_->stop();
+        if (owner_.ours()) group_->stop();
         group_.reset();
     }
 
@@ -195,7 +198,8 @@ class Completions {
     const Ref store_;
     const Ref timeout_;
     const Deadline deadline_;
-    Table &table_;
+    SharedStore &owner_;      ///< what store_ keeps alive
+    std::vector<Ref> names_;  ///< the keys, each of the very type str, until it is handed out
     std::shared_ptr<store::KeyGroup<Ref>> group_;  ///< null at the end
     std::atomic_flag busy_;
 };
@@ -240,6 +244,16 @@ int tp_traverse(PyObject *self, visitproc visit, void *arg) {
 template <class T>
 PyType_Slot gc_slots[] = {
     {Py_tp_traverse, reinterpret_cast<void *>(tp_traverse<T>)},
+    {0, nullptr},
+};
+
+PyType_Slot completions_slots[] = {
+    {Py_tp_traverse, reinterpret_cast<void *>(tp_traverse<Completions>)},
+    {Py_tp_iter, reinterpret_cast<void *>(PyObject_SelfIter)},
+    {Py_tp_iternext, reinterpret_cast<void *>(+[](PyObject *self) {
+         return guarded<PyObject *>(nullptr,
+                                    [&] { return nb::inst_ptr<Completions>(self)->next().release().ptr(); });
+     })},
     {0, nullptr},
 };
 
@@ -291,9 +305,16 @@ bool SharedStore::unlisten(nb::handle object) {
 }
 
 nb::object as_completed(nb::handle_t<SharedStore> store, nb::iterable keys, nb::handle timeout) {
-    std::vector<store::OwnedKey> names;
-    for (nb::handle key : keys) names.emplace_back(static_cast<const store::Key &>(KeyArgument(key)));
-    return nb::cast(new Completions(store, std::move(names), timeout), nb::rv_policy::take_ownership);
+    std::vector<Ref> names;
+    std::vector<store::OwnedKey> owned;
+    for (nb::handle object : keys) {
+        const KeyArgument argument(object);
+        const store::Key &key = argument;
+        names.emplace_back(PyUnicode_CheckExact(object.ptr()) ? nb::borrow(object) : str_of(key.name));
+        owned.emplace_back(key);
+    }
+    return nb::cast(new Completions(store, std::move(names), std::move(owned), timeout),
+                    nb::rv_policy::take_ownership);
 }
 
 void bind_shared_waits(nb::module_ &m) {
@@ -305,10 +326,8 @@ void bind_shared_waits(nb::module_ &m) {
         .def(nb::init<nb::handle>(), "loop"_a)
         .def_prop_ro("loop", [](const Mailbox &self) { return nb::object(self.loop()); })
         .def("__call__", &Mailbox::deliver);
-    nb::class_<Completions>(m, "SharedCompletions", nb::type_slots(gc_slots<Completions>),
-                            "The iterator of as_completed.")
-        .def("__iter__", [](nb::handle self) { return nb::borrow(self); })
-        .def("__next__", &Completions::next);
+    nb::class_<Completions>(m, "SharedCompletions", nb::type_slots(completions_slots),
+                            "The iterator of as_completed.");
     nb::class_<Loan>(m, "SharedLoan", nb::type_slots(loan_slots),
                      "A bytes object to write into before it is seen.")
         .def(nb::init<Py_ssize_t>(), "size"_a)

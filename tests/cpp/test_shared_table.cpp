@@ -109,6 +109,27 @@ TEST_CASE("a replaced entry queues up again") {
     CHECK(take_all(table) == std::vector{2, 3});
 }
 
+TEST_CASE("the queue that the first take makes has all entries, in the order of their puts") {
+    Table table;
+    for (int i = 0; i < 500; ++i) table.put("k" + std::to_string(i), boxed(i), {.priority = i % 2 ? 1u : 0u});
+    for (int i = 0; i < 500; i += 10) table.put("k" + std::to_string(i), boxed(i), {});
+    table.put("other", boxed(0), {.topic = "t"});
+    EntryPtr<Value> entry;
+    table.remove("k4", entry, true);
+    const auto expect = [&](int i) {
+        REQUIRE(table.take(std::nullopt, entry) == Status::ok);
+        REQUIRE(*entry->value == i);
+    };
+    for (int i = 1; i < 500; i += 2) expect(i);
+    for (int i = 2; i < 500; i += 2)
+        if (i % 10 != 0 && i != 4) expect(i);
+    table.put("k0", boxed(0), {});  // queued by now, and again the newest
+    for (int i = 10; i < 500; i += 10) expect(i);
+    expect(0);
+    CHECK(table.take(std::nullopt, entry) == Status::absent);
+    CHECK(table.take("t", entry) == Status::ok);
+}
+
 TEST_CASE("a replaced entry has the priority, topic and time of its replacement only") {
     Table table;
     put(table, "a", 1, 9);

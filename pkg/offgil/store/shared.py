@@ -32,7 +32,8 @@ else:
     _Contract = type(
         "_Contract",
         (),
-        {
+        {"__slots__": ()}
+        | {
             name: member
             for base in reversed(ResultStore.__mro__[:-1])
             for name, member in vars(base).items()
@@ -66,6 +67,9 @@ class SharedStateStore(_core.SharedTable, _Contract):
     Thread-safety: safe on shared objects; each operation on one key is atomic, and so are :meth:`take` and
     :meth:`snapshot`.
     """
+
+    # Without a dict, so that CPython's specialised look-up finds the methods.
+    __slots__ = ("__weakref__", "_bounds", "decision")
 
     def __init__(
         self,

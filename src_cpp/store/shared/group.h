@@ -2,11 +2,10 @@
 #pragma once
 
 #include <algorithm>
-#include <deque>
+#include <cstddef>
 #include <memory>
 #include <mutex>
-#include <string>
-#include <unordered_set>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -22,21 +21,20 @@ namespace offgil::store {
 template <class V>
 class KeyGroup : public std::enable_shared_from_this<KeyGroup<V>> {
   public:
-    struct Arrival {
-        std::string key;
-        V value;
-    };
-
     explicit KeyGroup(SharedTable<V> &table) : table_(table) {}
 
-    /// Begins to wait for the keys; a key that is given twice counts once.
+    /// Begins to wait for the keys; a key that is given twice counts once, where it comes first.
     Status start(std::vector<OwnedKey> keys) {
-        std::unordered_set<std::string_view> seen;
+        HashIndex<Seen> index;
+        std::vector<Seen> seen;
+        seen.reserve(keys.size());
         std::vector<Member *> found;
         keys_ = std::move(keys);
-        for (const OwnedKey &key : keys_) {
-            if (!seen.insert(key.name).second) continue;
-            Member &member = members_.emplace_back(key.view());
+        members_ = std::vector<Member>(keys_.begin(), keys_.end());
+        for (Member &member : members_) {
+            if (index.find(member)) continue;
+            index.reserve_one();
+            index.insert(&seen.emplace_back(member.name, member.hash));
             member.group = this->shared_from_this();
             const Status status = table_.watch(member);
             if (status != Status::absent) member.group.reset();
@@ -54,9 +52,10 @@ class KeyGroup : public std::enable_shared_from_this<KeyGroup<V>> {
     /// How many keys have not been handed out.
     std::size_t missing() const noexcept { return missing_; }
 
-    /// The next arrival.  `absent`: none before `sleep` gave up.  Not to be called when none is missing.
+    /// The next arrival: the position of its key among those of start(), and its value.  `absent`: none
+    /// before `sleep` gave up.  Not to be called when none is missing.
     template <class Sleep>
-    Status next(std::unique_ptr<Arrival> &out, Sleep &&sleep) {
+    Status next(std::size_t &position, V &value, Sleep &&sleep) {
         for (;;) {
             Parker parker;
             Waiter<V> *first = nullptr;
@@ -68,7 +67,8 @@ class KeyGroup : public std::enable_shared_from_this<KeyGroup<V>> {
             if (first) {
                 if (first->closed) return Status::closed;
                 --missing_;
-                out.reset(new Arrival{std::string(first->name), std::move(*first->copy)});
+                position = static_cast<std::size_t>(static_cast<Member *>(first) - members_.data());
+                value = std::move(*first->copy);
                 return Status::ok;
             }
             if (sleep(parker)) continue;
@@ -96,8 +96,15 @@ class KeyGroup : public std::enable_shared_from_this<KeyGroup<V>> {
     }
 
   private:
+    struct Seen {
+        Seen(std::string_view n, std::size_t h) noexcept : name(n), hash(h) {}
+        std::string_view name;
+        std::size_t hash;
+        Seen *next_in_bucket = nullptr;
+    };
+
     struct Member final : Waiter<V> {
-        explicit Member(const Key &key) : Waiter<V>(key, Waiter<V>::Wants::copy) {}
+        Member(const OwnedKey &key) : Waiter<V>(key.view(), Waiter<V>::Wants::copy) {}
         void deliver() noexcept override { std::exchange(group, nullptr)->arrive(this); }
         std::shared_ptr<KeyGroup> group;  ///< set while linked, and until delivered
     };
@@ -114,7 +121,7 @@ class KeyGroup : public std::enable_shared_from_this<KeyGroup<V>> {
 
     SharedTable<V> &table_;
     std::vector<OwnedKey> keys_;
-    std::deque<Member> members_;
+    std::vector<Member> members_;  ///< one for each of keys_; never grows, since lists hold its members
     std::size_t missing_ = 0;
 
     std::mutex lock_;
