@@ -14,31 +14,27 @@ namespace {
 
 // The mapping's operators are type slots, which Python calls without looking anything up.
 
-SharedStore *store_of(PyObject *self) {
-    if (!nb::inst_ready(self)) {
-        PyErr_SetString(PyExc_RuntimeError, "this SharedStateStore was not initialised: call its __init__");
-        throw nb::python_error();
-    }
-    return nb::inst_ptr<SharedStore>(self);
+SharedStore &store_of(PyObject *self) {
+    return instance<SharedStore>(self);
 }
 
 PyObject *mp_subscript(PyObject *self, PyObject *key) {
-    return guarded<PyObject *>(nullptr, [&] { return store_of(self)->getitem(key).release().ptr(); });
+    return guarded<PyObject *>(nullptr, [&] { return store_of(self).getitem(key).release().ptr(); });
 }
 
 int mp_ass_subscript(PyObject *self, PyObject *key, PyObject *value) {
     return guarded(-1, [&] {
-        value ? store_of(self)->setitem(key, value) : store_of(self)->delitem(key);
+        value ? store_of(self).setitem(key, value) : store_of(self).delitem(key);
         return 0;
     });
 }
 
 int sq_contains(PyObject *self, PyObject *key) {
-    return guarded(-1, [&] { return store_of(self)->contains(key) ? 1 : 0; });
+    return guarded(-1, [&] { return store_of(self).contains(key) ? 1 : 0; });
 }
 
 Py_ssize_t mp_length(PyObject *self) {
-    return guarded(Py_ssize_t{-1}, [&] { return static_cast<Py_ssize_t>(store_of(self)->size()); });
+    return guarded(Py_ssize_t{-1}, [&] { return static_cast<Py_ssize_t>(store_of(self).size()); });
 }
 
 int tp_traverse(PyObject *self, visitproc visit, void *arg) {

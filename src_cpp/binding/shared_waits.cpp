@@ -252,7 +252,7 @@ PyType_Slot completions_slots[] = {
     {Py_tp_iter, reinterpret_cast<void *>(PyObject_SelfIter)},
     {Py_tp_iternext, reinterpret_cast<void *>(+[](PyObject *self) {
          return guarded<PyObject *>(nullptr,
-                                    [&] { return nb::inst_ptr<Completions>(self)->next().release().ptr(); });
+                                    [&] { return instance<Completions>(self).next().release().ptr(); });
      })},
     {0, nullptr},
 };

@@ -78,8 +78,7 @@ class HashIndex {
     }
 
   private:
-    /// Compares words: a call of memcmp() is a tenth of a look-up, and equal hashes mean equal names but for
-    /// once in a lifetime.
+    /// A call of memcmp() would be a tenth of a look-up.
     static bool same(std::string_view a, std::string_view b) noexcept {
         if (a.size() != b.size()) return false;
         const auto word = [](const char *at) noexcept {

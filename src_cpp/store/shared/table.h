@@ -41,7 +41,7 @@
 // The order is over all shards, so take() holds the locks of all shards that have entries of the topic while
 // it picks.  Topic::shards names a superset; it is read again once they are held, and if it grew, take()
 // starts over with the larger set.  At that instant nothing outside the set exists.  With a short backlog
-// these are one or two locks.
+// these are one or two locks.  Each shard begins to queue entries without a topic when take() first asks it.
 //
 // === Locks ===
 //
