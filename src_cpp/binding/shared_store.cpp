@@ -5,8 +5,9 @@
 // Every lock of the table is taken and released by an attached thread, within a few dozen instructions that
 // call no Python; only the sleep of a waiter is detached, and it holds no lock.  Four things follow.
 //
-// With a GIL there is no second attached thread, so the locks of shards (nb::ft_mutex) do nothing.  Without
-// one they are Python's mutexes, whose waiters detach: a stop-the-world does not wait for them.
+// With a GIL there is no second attached thread, so the locks of shards (nb::ft_mutex) do nothing, and puts
+// are numbered without a locked instruction (ShardLock::one_thread).  Without one they are Python's mutexes,
+// whose waiters detach: a stop-the-world does not wait for them.
 //
 // All others are std::mutex.  Blocking on one of those while attached delays no stop either: its holder is
 // attached too and waits for nothing, so the stop has to wait for the holder anyway, and then the lock is
