@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable
 from typing import Any
 
 from offgil import _core
-from offgil.async_port import Port
+from offgil.async_port import Event, Port
 from offgil.content import Piece
 from offgil.errors import LocalProtocolError
 
@@ -35,6 +35,7 @@ class Feeder:
         self._iterator: AsyncIterator[Piece] | None = None
         self._left = size
         self._outcome: Any = None
+        self._news: Event | None = None  # made when there is nothing else to wait for
 
     @property
     def wanted(self) -> bool:
@@ -85,7 +86,8 @@ class Feeder:
         self._port.expect(number, self)
         if outcome is not None:
             self._outcome = outcome
-        self._news.set()
+        if self._news is not None:
+            self._news.set()
 
     async def _next(self) -> bytes:
         """The next piece that is not empty; an empty one at the end."""

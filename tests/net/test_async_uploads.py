@@ -72,6 +72,24 @@ def test_other_requests_run_while_it_waits(url, recorder):
     assert recorder.bodies == [b"meanwhile", b"before after"]
 
 
+def test_the_wish_for_more_may_come_while_a_piece_is_awaited(url, recorder):
+    async def main(client):
+        unhandled = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
+        await client.post(url, content=b"opens a connection")  # so that the next one is sent at once
+
+        async def waits():
+            yield b"first "
+            await asyncio.sleep(0.1)
+            yield b"second"
+
+        assert (await client.post(url, content=waits())).content == b"ok"
+        assert unhandled == []
+
+    run(main)
+    assert recorder.bodies[-1] == b"first second"
+
+
 def test_a_body_goes_on_while_its_answer_is_read(serve):
     def script(peer, _):
         came = b""
