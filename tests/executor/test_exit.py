@@ -59,6 +59,17 @@ def test_an_executor_that_was_never_used(tmp_path: Path, kind: str, method: str)
 
 
 @each
+def test_an_executor_that_is_made_at_the_end(tmp_path: Path, kind: str, method: str) -> None:
+    body = """
+import atexit
+atexit.register(lambda: print(Executor(1, workers={kind!r}).submit(tasks.add, 1).result()))
+"""
+    command = program(tmp_path, kind, method, body.replace("{kind!r}", repr(kind)))
+    done = subprocess.run(command, timeout=PATIENCE, check=True, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("2\n", "")
+
+
+@each
 def test_ctrl_c_ends_map_at_once(tmp_path: Path, kind: str, method: str) -> None:
     body = f"""
 try:
@@ -85,6 +96,8 @@ except KeyboardInterrupt:
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path, method: str) -> None:
     body = """
 print(*{executor.submit(os.getpid).result() for _ in range(20)}, flush=True)
+for _ in range(1000):  # of which the workers are not to run more than one
+    executor.submit(tasks.sleep, 1)
 time.sleep(600)
 """
     with subprocess.Popen(program(tmp_path, "processes", method, body), stdout=subprocess.PIPE, text=True) as child:

@@ -26,6 +26,7 @@ import mmap
 import os
 import pickle
 import time
+from collections.abc import Callable
 from multiprocessing import reduction
 from typing import Any, NamedTuple
 
@@ -116,9 +117,10 @@ class Channel:
         self._claims[2 * slot + 1] = time.monotonic_ns()
         self._claims[2 * slot] = _STARTING if starting else 0
 
-    def __del__(self) -> None:
+    # At the end of the interpreter modules may be gone before this.
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
         if (fd := getattr(self, "_claims_fd", -1)) >= 0:
-            os.close(fd)
+            close(fd)
 
     def __reduce__(self) -> tuple[Any, ...]:
         fds = self.tasks.fileno(), self.news.fileno(), self._claims_fd

@@ -6,6 +6,7 @@ import contextvars
 import multiprocessing
 import os
 import signal
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +18,7 @@ from offgil.executor.tasks import name_of
 
 __all__ = ["run_worker"]
 
-#: Seconds after which an idle worker looks whether its parent still lives.
+#: Seconds after which a worker that has no task, or has ended one, looks whether its parent still lives.
 _LOOK_AFTER_PARENT = 1.0
 #: Types that the store encodes by itself.
 _PLAIN = (type(None), bool, int, float, str, bytes)
@@ -61,12 +62,15 @@ def run_worker(
     claim = channel.claim_memory(slot)
     functions: Functions = {}
     take = channel.tasks.take
+    looked = time.monotonic()
     try:
         while max_tasks is None or max_tasks > 0:
-            entry = take(None, _LOOK_AFTER_PARENT, None, claim)
-            if entry is None:
+            if time.monotonic() - looked >= _LOOK_AFTER_PARENT:
                 if orphaned():
                     return
+                looked = time.monotonic()
+            entry = take(None, _LOOK_AFTER_PARENT, None, claim)
+            if entry is None:
                 continue
             _run(channel, int(entry[0], 16), entry[1], functions, interrupts)
             del entry
