@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import inspect
 import os
+import re
 import subprocess
 import sys
 import sysconfig
 
 import pytest
+
+import offgil
 
 # The import that counts is the one of a fresh process in which nothing has decided about the GIL yet.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHON_GIL"}
@@ -35,6 +39,29 @@ def test_public_names_are_all_there() -> None:
     )
     run_fresh("from offgil import *; Client, AsyncClient, Executor, open_store, HTTPError")
     run_fresh("import offgil; offgil.store.open_store, offgil.client.Client")
+
+
+def documented() -> list[tuple[str, str | None, bool]]:
+    """Each public class and function, and each public method of one, with its docstring and whether it is a class's."""
+    found = []
+    for name in offgil.__all__:
+        value = getattr(offgil, name)
+        if not inspect.isroutine(value) and not inspect.isclass(value):
+            continue
+        if not (inspect.isclass(value) and issubclass(value, BaseException)):
+            found.append((name, inspect.getdoc(value), True))
+        for member in vars(value) if inspect.isclass(value) else ():
+            if not member.startswith("_") and inspect.isroutine(getattr(value, member)):
+                found.append((f"{name}.{member}", inspect.getdoc(getattr(value, member)), False))
+    return found
+
+
+def test_what_is_public_is_documented() -> None:
+    known = documented()
+    assert len(known) > 100
+    words = "incompatible|compatible|safe on distinct objects|safe on shared objects|atomic"
+    assert [name for name, text, _ in known if not text] == []
+    assert [name for name, text, top in known if top and not re.search(f"Thread-safety: ({words})", text or "")] == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="worker processes need Linux")

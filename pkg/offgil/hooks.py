@@ -40,6 +40,8 @@ class Hook:
     Called on the thread (or in the task) that makes the request, so it must be as safe to share as the client is, and
     in an event loop it must not block.  What it raises ends the call.  Every :meth:`on_request` is followed by one
     :meth:`on_response` or :meth:`on_error`.
+
+    Thread-safety: safe on shared objects, and to be kept so by who derives from it.
     """
 
     def on_request(self, attempt: Attempt) -> None:

@@ -49,8 +49,13 @@ namespace {
 /// of threads that do not exist here, so it is not touched again.
 std::atomic<unsigned> fork_count{0};
 
+/// A value as a message shows it; keys may be long.
 std::string quoted(nb::handle h) {
-    return nb::repr(h).c_str();
+    std::string text = nb::repr(h).c_str();
+    std::size_t end = 200;
+    if (text.size() <= end) return text;
+    while ((static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U) --end;  // not within a character
+    return text.substr(0, end) + "…";
 }
 
 [[noreturn]] void missing(nb::handle key) {
@@ -117,8 +122,15 @@ nb::object SharedStore::unwrap(Ref value) const {
 
 std::size_t SharedStore::size_of(nb::handle value) const {
     const nb::object size = sizeof_(unwrap(Ref(value)));
+    if (!PyLong_Check(size.ptr())) {
+        PyErr_Format(PyExc_TypeError, "sizeof must return an int, not %R", size.ptr());
+        throw nb::python_error();
+    }
     const std::size_t bytes = PyLong_AsSize_t(size.ptr());
-    if (bytes == static_cast<std::size_t>(-1) && PyErr_Occurred()) throw nb::python_error();
+    if (bytes == static_cast<std::size_t>(-1) && PyErr_Occurred()) {
+        PyErr_Format(PyExc_OverflowError, "sizeof must return a number of bytes, not %R", size.ptr());
+        throw nb::python_error();
+    }
     return bytes;
 }
 

@@ -130,6 +130,10 @@ def empty(_):
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
+def servers(context):
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+
+
 def ciphers(context):
     context.set_ciphers("ECDHE-RSA-AES128-GCM-SHA256")
 
@@ -148,7 +152,7 @@ def gap(context):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("change", [empty, ciphers, revocation, handshake, gap])
+@pytest.mark.parametrize("change", [empty, servers, ciphers, revocation, handshake, gap])
 def test_what_cannot_be_honoured(blocking, context, change):
     context = change(context) or context
     with pytest.raises(offgil.errors.UnusableSSLContext, match="SSLContext"):

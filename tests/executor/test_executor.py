@@ -299,6 +299,18 @@ def test_bounds_are_checked(wrong: dict[str, int]) -> None:
         Executor(**wrong)
 
 
+@pytest.mark.parametrize("wrong", [{"max_workers": "2"}, {"max_pending": 1.5}, {"context": "spawn"}])
+def test_types_are_checked(wrong: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=f"{next(iter(wrong))} must be"):
+        Executor(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"priority": "high"}, {"retries": 1.5}])
+def test_types_of_options_are_checked(executor: Executor, wrong: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=f"{next(iter(wrong))} must be an int"):
+        executor.options(**wrong)
+
+
 @pytest.mark.parametrize("wrong", [{"priority": 64}, {"timeout": 0}, {"retries": -1}, {"submit_timeout": -1}])
 def test_options_are_checked(executor: Executor, wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):

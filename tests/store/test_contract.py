@@ -182,6 +182,11 @@ class TestWait:
             store.take(timeout=timeout)
         assert store.stats().waiters == 0
 
+    def test_a_long_key_is_not_all_of_the_message(self, store: ResultStore) -> None:
+        with pytest.raises(StoreTimeout, match=r"'é+") as caught:
+            store.wait("é" * 1000, timeout=0)
+        assert len(str(caught.value)) < 500
+
     @pytest.mark.parametrize("timeout", [-1, -0.001, float("nan")])
     def test_timeouts_that_make_no_sense(self, store: ResultStore, timeout: float) -> None:
         store["k"] = 1

@@ -208,6 +208,15 @@ class TestOptions:
         with pytest.raises(ValueError, match=next(iter(options))):
             make_store(**options)
 
+    @pytest.mark.parametrize("options", [{"max_entries": 1.5}, {"max_bytes": "1 MiB", "sizeof": len}])
+    def test_of_another_type(self, make_store: MakeStore, options: dict[str, object]) -> None:
+        with pytest.raises(TypeError, match=f"{next(iter(options))} must be an int"):
+            make_store(**options)
+
+    def test_reserved_sizes_are_checked(self, store: ResultStore) -> None:
+        with pytest.raises(TypeError, match="nbytes must be an int"), store.reserve("k", 1.5):  # type: ignore[arg-type]
+            raise AssertionError("it was reserved")
+
     def test_timeouts_are_checked(self, store: ResultStore) -> None:
         with pytest.raises(ValueError, match="timeout"):
             store.put("k", 1, timeout=-1)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from offgil import Closed, CodecError, ResultStore
+from offgil.errors import RemoteError
 from store_sides import in_background, until_parked
 
 
@@ -22,6 +23,16 @@ class OddInit(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_odd, (self.code, str(self).partition(": ")[2]))
+
+
+class Unprintable(Exception):
+    """Neither to be printed nor to be pickled."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+    __reduce__ = __str__
 
 
 def _odd(code: int, detail: str) -> OddInit:
@@ -90,6 +101,11 @@ class TestExceptions:
                 store["k"]
             lengths.append(len(traceback.extract_tb(caught.value.__traceback__)))
         assert len(set(lengths)) == 1
+
+    def test_that_has_no_text(self, store: ResultStore) -> None:
+        store.put_exception("k", Unprintable())
+        with pytest.raises((Unprintable, RemoteError)):
+            store["k"]
 
     def test_state_survives(self, store: ResultStore) -> None:
         store.put_exception("odd", OddInit(7, detail="why"))

@@ -97,7 +97,7 @@ def test_removing_it_wakes_all_who_wait() -> None:
         named.remove("gone")
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b", "a\0b", "ä", "x" * 101])
+@pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b", "a\0b", "ä", "x" * 101, 5])
 def test_names(name: str) -> None:
     with pytest.raises(ValueError, match="a store's name"):
         make(name)

@@ -94,6 +94,8 @@ def test_everything_at_once(store: ResultStore, in_parallel: Callable[..., list[
 
 
 def test_unknown_kinds_are_refused() -> None:
+    with pytest.raises(offgil.UnknownKind, match="unknown kind 5"):
+        offgil.open_store(5)  # type: ignore[arg-type]
     with pytest.raises(offgil.UnknownKind, match=r"'redsi'.*'auto', 'shared', 'managed'"):
         offgil.open_store("redsi")
     with pytest.raises(offgil.StoreUnavailable, match="redis://localhost"):

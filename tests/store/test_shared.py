@@ -232,7 +232,7 @@ def test_sizeof_may_call_back() -> None:
 @pytest.mark.parametrize(("size", "error"), [(-1, OverflowError), ("3", TypeError), (1 << 70, OverflowError)])
 def test_sizeof_that_makes_no_sense(size: object, error: type[Exception]) -> None:
     store = SharedStateStore(sizeof=lambda _: size)  # type: ignore[arg-type, return-value]
-    with pytest.raises(error):
+    with pytest.raises(error, match="sizeof must return"):
         store["k"] = 1
     assert len(store) == 0
 

@@ -14,7 +14,10 @@ _OCTAVES = 36  # from a microsecond to nineteen hours
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Seconds from sending a request to its answer's last byte, retries and their pauses not included."""
+    """Seconds from sending a request to its answer's last byte, retries and their pauses not included.
+
+    Thread-safety: safe on shared objects; it never changes.
+    """
 
     p50: float
     p90: float
@@ -67,6 +70,8 @@ class Counts:
         rejected: those of ``failed`` that were not sent, since their line is not a valid request.
         skipped: lines that the results file answered already.
         retried: requests sent once more after a failure.
+
+    Thread-safety: compatible; the run writes, others may read single members.
     """
 
     ok: int = 0
@@ -98,6 +103,8 @@ class Summary:
         latency: of the answers of this run.
         complete: every line of the input has its result.
         results: path of the results file.
+
+    Thread-safety: safe on shared objects; it never changes.
     """
 
     requests: int

@@ -26,6 +26,8 @@ class Row:
         items: results of one round.
         digests: of the results of all rounds.
         error: why it could not run, or not to its end.
+
+    Thread-safety: compatible.
     """
 
     workload: str
@@ -114,6 +116,8 @@ def table(rows: Sequence[Row]) -> str:
 
     ``ratio`` is the time on the interpreter with a GIL, of the same version and as the runtime runs it there, over this
     one: 2.00 is twice as fast.  A ``*`` marks what the runtime chooses by itself.
+
+    Thread-safety: safe on distinct objects.
     """
     cells = [("workload", "interpreter", "workers", "store", "", "us/item", "ratio")]
     for row in rows:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from multiprocessing.context import BaseContext
 from types import TracebackType
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, SupportsIndex, TypeVar
 
 from offgil.errors import ExecutorFull, StoreUnavailable
 from offgil.executor.lifetime import watch_over
@@ -79,10 +79,14 @@ class Executor(concurrent.futures.Executor):
             ("max_pending", max_pending),
             ("max_tasks_per_worker", max_tasks_per_worker),
         ):
+            if number is not None and not isinstance(number, SupportsIndex):
+                raise TypeError(f"{name} must be an int or None, not {type(number).__name__}")
             if number is not None and number < 1:
                 raise ValueError(f"{name} must be greater than 0, not {number}")
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
+        if context is not None and not isinstance(context, BaseContext):
+            raise TypeError(f"context must be of multiprocessing.get_context(), not {context!r}")
         self.decision = _decide(workers)
         self._room = None if max_pending is None else Room(max_pending)
         common: dict[str, Any] = {

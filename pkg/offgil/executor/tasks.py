@@ -20,7 +20,10 @@ class Options(NamedTuple):
     submit_timeout: float | None = None
 
     def check(self) -> Options:
-        """Return these options; raise :class:`ValueError` for one that cannot be."""
+        """Return these options; raise :class:`TypeError` or :class:`ValueError` for one that cannot be."""
+        for name, number in (("priority", self.priority), ("retries", self.retries)):
+            if not isinstance(number, int):
+                raise TypeError(f"{name} must be an int, not {type(number).__name__}")
         if not 0 <= self.priority <= 63:
             raise ValueError(f"priority must be 0 to 63, not {self.priority}")
         if self.timeout is not None and not self.timeout > 0:
@@ -49,6 +52,8 @@ class TaskReport:
         running_for: seconds since it was started.
         priority: what it was submitted with.
         attempt: 1, and one more for each time that its worker died and it was started again.
+
+    Thread-safety: safe on shared objects; it never changes.
     """
 
     number: int
@@ -77,6 +82,8 @@ class ExecutorStats:
         died: workers that ended while they should not have.
         timed_out: tasks that ran over their ``timeout``.
         stuck: threads that still run a task that is over its ``timeout``.
+
+    Thread-safety: safe on shared objects; it never changes.
     """
 
     workers: int

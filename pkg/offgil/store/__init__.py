@@ -51,7 +51,7 @@ def open_store(
 
     Thread-safety: safe on shared objects.
     """
-    if "://" in kind:
+    if isinstance(kind, str) and "://" in kind:
         raise StoreUnavailable(
             f"there is no store for {kind!r} in this version: known kinds are 'auto', 'shared' and 'managed'"
         )

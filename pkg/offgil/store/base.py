@@ -8,12 +8,14 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, SupportsIndex
+
+from offgil.errors import StoreTimeout
 
 if TYPE_CHECKING:
     from offgil.runtime import Decision
 
-__all__ = ["Entry", "OnFull", "ResultStore", "StoreStats"]
+__all__ = ["Entry", "OnFull", "ResultStore", "StoreStats", "check_whole", "too_late"]
 
 #: What a put does that finds no room: wait for it, raise StoreFull, or remove others' results.
 OnFull = Literal["block", "raise", "evict"]
@@ -37,6 +39,8 @@ class Entry:
         ttl: seconds until it expires; ``None`` for never.
         producer: who published it: a process id, or a thread's ``ident`` where threads share the store.
         pins: processes that look at its memory now; 0 where references do that.
+
+    Thread-safety: safe on shared objects; it never changes.
     """
 
     key: str
@@ -66,6 +70,8 @@ class StoreStats:
         blocked: callers that wait for room now.
         expired: results removed because their ``ttl`` was over.
         evicted: results removed to make room for others.
+
+    Thread-safety: safe on shared objects; it never changes.
     """
 
     entries: int
@@ -356,3 +362,16 @@ class _Values(ValuesView[Any]):
     def __iter__(self) -> Iterator[Any]:
         for _, value in self._mapping.items():
             yield value
+
+
+def check_whole(**numbers: object) -> None:
+    """Raise :class:`TypeError`, with its name, for what is neither a whole number nor ``None``."""
+    for name, number in numbers.items():
+        if number is not None and not isinstance(number, SupportsIndex):
+            raise TypeError(f"{name} must be an int, not {type(number).__name__}")
+
+
+def too_late(key: str, timeout: float | None) -> StoreTimeout:
+    """What a wait for a result raises; keys may be long."""
+    shown = repr(key)
+    return StoreTimeout(f"no result under {shown[:200]}{'…' if len(shown) > 200 else ''} within {timeout} s")

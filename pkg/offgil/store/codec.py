@@ -112,7 +112,7 @@ class Codec:
             raise TypeError(f"put_exception needs an exception object, not {exc!r}")
         kind = type(exc)
         text = "".join(traceback.format_exception(exc)) if exc.__traceback__ else None
-        description = {"module": kind.__module__, "name": kind.__qualname__, "text": str(exc), "pid": os.getpid()}
+        description = {"module": kind.__module__, "name": kind.__qualname__, "text": _text(exc), "pid": os.getpid()}
         description |= {"traceback": text, "args": list(exc.args) if _is_json(list(exc.args)) else None}
         head = json.dumps(description).encode()
         try:
@@ -227,6 +227,13 @@ def _encode_json(value: Any) -> _Encoded:
     if type(value) not in (dict, list) or not _is_json(value):
         raise TypeError("only dict and list of str, int, float, bool and None, with str for keys")
     return JSON, [json.dumps(value, separators=(",", ":")).encode()]
+
+
+def _text(exc: BaseException) -> str:
+    try:
+        return str(exc)
+    except Exception:
+        return "<exception str() failed>"  # in the words of the traceback module
 
 
 def _is_json(value: Any) -> bool:

@@ -19,7 +19,7 @@ from offgil.errors import CodecError, StoreTimeout, StoreUnavailable
 from offgil.runtime import Decision
 from offgil.store import named
 from offgil.store.arrivals import Arrivals, Outcome, ResultFuture
-from offgil.store.base import MISSING, Entry, OnFull, ResultStore, StoreStats
+from offgil.store.base import MISSING, Entry, OnFull, ResultStore, StoreStats, check_whole, too_late
 from offgil.store.codec import NAMES, Codec, flat_bytes
 
 __all__ = ["ManagedDictStore"]
@@ -83,6 +83,7 @@ class ManagedDictStore(ResultStore):
         pickle: bool | None = None,
         decision: Decision | None = None,
     ) -> None:
+        check_whole(max_bytes=max_bytes, max_entries=max_entries)
         if not 1 << 20 <= max_bytes <= 250 << 30:
             raise ValueError(f"max_bytes must be 1 MiB to 250 GiB, not {max_bytes}")
         if max_entries is not None and not 1 <= max_entries <= 1 << 28:
@@ -144,7 +145,7 @@ class ManagedDictStore(ResultStore):
     def wait(self, key: str, timeout: float | None = None) -> Any:
         value = self._table.wait(key, False, timeout, MISSING, True)
         if value is MISSING:
-            raise _too_late(key, timeout)
+            raise too_late(key, timeout)
         return value
 
     def pop(self, key: str, default: Any = MISSING, *, timeout: float | None = 0) -> Any:
@@ -153,7 +154,7 @@ class ManagedDictStore(ResultStore):
             return value
         if timeout == 0:
             raise KeyError(key)
-        raise _too_late(key, timeout)
+        raise too_late(key, timeout)
 
     def take(self, topic: str | None = None, timeout: float | None = None) -> tuple[str, Any]:
         entry = self._table.take(topic, timeout, None)
@@ -203,7 +204,7 @@ class ManagedDictStore(ResultStore):
         finally:
             arrivals.withdraw(key, future)
         if not future.done():
-            raise _too_late(key, timeout)
+            raise too_late(key, timeout)
         outcome = future.result()
         if outcome.raised:
             raise outcome.value
@@ -227,6 +228,7 @@ class ManagedDictStore(ResultStore):
         topic: str | None = None,
         timeout: float | None = None,
     ) -> AbstractContextManager[memoryview]:
+        check_whole(nbytes=nbytes)
         if nbytes < 0:
             raise ValueError(f"nbytes must be a number of bytes from 0, not {nbytes}")
         return _Reservation(self._table, key, nbytes, (ttl, priority, topic, timeout))
@@ -372,10 +374,6 @@ def _deadline(timeout: float | None) -> float | None:
     if not timeout >= 0:
         raise ValueError(f"timeout must be None or a number of seconds from 0, not {timeout!r}")
     return time.monotonic() + timeout
-
-
-def _too_late(key: str, timeout: float | None) -> StoreTimeout:
-    return StoreTimeout(f"no result under {key!r} within {timeout} s")
 
 
 #: Held while a store gets its thread.

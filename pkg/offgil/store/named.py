@@ -96,7 +96,7 @@ def _unused(*_: object) -> object:
 
 
 def _check(name: str) -> None:
-    if not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(f"a store's name is 1 to 100 letters, digits, '.', '_' and '-', not {name!r}")
 
 

@@ -13,9 +13,9 @@ from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any, final, get_args
 
 from offgil import _core
-from offgil.errors import Closed, CodecError, StoreTimeout
+from offgil.errors import Closed, CodecError
 from offgil.runtime import Decision
-from offgil.store.base import MISSING, Entry, OnFull, ResultStore, StoreStats
+from offgil.store.base import MISSING, Entry, OnFull, ResultStore, StoreStats, check_whole, too_late
 from offgil.store.failure import Failure
 
 __all__ = ["SharedStateStore"]
@@ -85,6 +85,7 @@ class SharedStateStore(_core.SharedTable, _Contract):
                 "max_bytes needs sizeof: the shared-state store keeps references and cannot tell how large a value is; "
                 "pass sizeof=sys.getsizeof, or sizeof=len for bytes"
             )
+        check_whole(max_bytes=max_bytes, max_entries=max_entries)
         for name, bound in (("max_bytes", max_bytes), ("max_entries", max_entries)):
             if bound is not None and bound < 1:
                 raise ValueError(f"{name} must be None or at least 1, not {bound}")
@@ -138,7 +139,7 @@ class SharedStateStore(_core.SharedTable, _Contract):
                     async with asyncio.timeout(timeout):
                         value = await future
                 except TimeoutError:
-                    raise StoreTimeout(f"no result under {key!r} within {timeout} s") from None
+                    raise too_late(key, timeout) from None
         finally:
             self.unlisten(listener)
         if type(value) is Failure:
@@ -156,6 +157,7 @@ class SharedStateStore(_core.SharedTable, _Contract):
         topic: str | None = None,
         timeout: float | None = None,
     ) -> Iterator[memoryview]:
+        check_whole(nbytes=nbytes)
         if nbytes < 0:
             raise ValueError(f"nbytes must be a number of bytes from 0, not {nbytes}")
         if self.closed:
@@ -217,6 +219,11 @@ class SharedStateStore(_core.SharedTable, _Contract):
 
     def __repr__(self) -> str:
         return f"<SharedStateStore {'closed' if self.closed else f'entries={self.stats().entries}'}>"
+
+
+# It derives from the native class and not from ResultStore, so help() would find nothing.
+for _name in ("future", "put_exception", "reserve", "snapshot", "stats", "view", "wait_async"):
+    getattr(SharedStateStore, _name).__doc__ = getattr(ResultStore, _name).__doc__
 
 
 ResultStore.register(SharedStateStore)
