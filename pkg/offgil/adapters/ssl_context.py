@@ -68,6 +68,8 @@ def _versions(context: ssl.SSLContext) -> tuple[int, int]:
 
 def _refuse(context: ssl.SSLContext) -> None:
     """Raise for settings that differ from a fresh context's and would be lost."""
+    if context.protocol == ssl.PROTOCOL_TLS_SERVER:
+        raise UnusableSSLContext("verify=SSLContext: it is a server's; make one with ssl.create_default_context()")
     usual = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if [cipher["name"] for cipher in context.get_ciphers()] != [cipher["name"] for cipher in usual.get_ciphers()]:
         raise UnusableSSLContext("verify=SSLContext: it has ciphers of its own (set_ciphers)")
