@@ -70,13 +70,15 @@ atexit.register(lambda: print(Executor(1, workers={kind!r}).submit(tasks.add, 1)
 
 
 @each
-def test_ctrl_c_ends_map_at_once(tmp_path: Path, kind: str, method: str) -> None:
+@pytest.mark.parametrize("place", ["list(results)", "pass"], ids=["map", "the end of the block"])
+def test_ctrl_c_ends_at_once(tmp_path: Path, kind: str, method: str, place: str) -> None:
     body = f"""
 try:
     with executor:
         executor.submit(tasks.add, 1).result()
+        results = executor.map(tasks.wait_for_file, [{str(tmp_path / "never")!r}] * 50)
         print("ready", flush=True)
-        list(executor.map(tasks.wait_for_file, [{str(tmp_path / "never")!r}] * 50))
+        {place}
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 """

@@ -215,9 +215,18 @@ class Executor(concurrent.futures.Executor):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if exc_type is not None and issubclass(exc_type, KeyboardInterrupt):
-            # Ctrl-C: whoever pressed it does not want to wait for the tasks.
-            self.shutdown(wait=False, cancel_futures=True)
-            self._backend.interrupt()
+            self._give_up()
+            return
+        try:
+            self.shutdown()
+        except KeyboardInterrupt:
+            self._give_up()
+            raise
+
+    def _give_up(self) -> None:
+        """After Ctrl-C: whoever pressed it does not want to wait for the tasks."""
+        self.shutdown(wait=False, cancel_futures=True)
+        self._backend.interrupt()
         self.shutdown()
 
     def __repr__(self) -> str:
