@@ -115,14 +115,12 @@ Result guarded(Result failed, Operation &&operation) noexcept {
     return failed;
 }
 
-/// What is in `self`, which type.__new__() may have made alone.
+/// What is in `self`, for what guarded() calls.
 template <class T>
 T &instance(PyObject *self) {
-    if (!nb::inst_ready(self)) [[unlikely]] {
-        PyErr_Format(PyExc_RuntimeError, "this %s was not initialised", Py_TYPE(self)->tp_name);
-        throw nb::python_error();
-    }
-    return *nb::inst_ptr<T>(self);
+    if (T *made = initialised<T>(self)) [[likely]]
+        return *made;
+    throw nb::python_error();
 }
 
 /// Stands for an argument that was left out, where None is a value.  Compared by identity, never handed out.

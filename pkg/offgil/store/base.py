@@ -367,7 +367,7 @@ class _Values(ValuesView[Any]):
 def check_whole(**numbers: object) -> None:
     """Raise :class:`TypeError`, with its name, for what is neither a whole number nor ``None``."""
     for name, number in numbers.items():
-        if number is not None and not isinstance(number, SupportsIndex):
+        if number is not None and not isinstance(number, (int, SupportsIndex)):
             raise TypeError(f"{name} must be an int, not {type(number).__name__}")
 
 
