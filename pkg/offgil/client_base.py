@@ -81,7 +81,7 @@ class BaseClient:
 
     Raises:
         ValueError: an argument is out of its range, or beyond what the linked libcurl can do.
-        UnusableCertificate: the files of ``cert`` cannot be read or do not belong together.
+        UnusableCertificate: the files of ``cert`` cannot be read or do not belong together, or ``verify`` is not there.
     """
 
     #: Whether a request's body may be an asynchronous iterable.

@@ -274,7 +274,7 @@ class UnknownKind(OffgilError, ValueError):
 
 
 class UnusableCertificate(OffgilError, ValueError):
-    """The files of a client's ``cert`` cannot be read, or do not belong together."""
+    """The files of a client's ``cert`` cannot be read, or do not belong together; or its ``verify`` is not there."""
 
 
 class UnusableSSLContext(OffgilError, ValueError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from offgil import _core
+from offgil.errors import UnusableCertificate
 
 __all__ = ["CertTypes", "configure_tls"]
 
@@ -21,8 +22,10 @@ def configure_tls(
 
     Raises:
         ValueError: a version is unknown, or the lowest is above the highest.
-        UnusableCertificate: the files of ``cert`` cannot be read or do not belong together.
+        UnusableCertificate: the files of ``cert`` cannot be read or do not belong together, or ``verify`` is not there.
     """
+    if not isinstance(verify, bool):
+        _require(verify)
     config.set_authorities(bool(verify), "" if isinstance(verify, bool) else os.fspath(verify))
     bounds = _version("tls_min", lowest), 0 if highest is None else _version("tls_max", highest)
     if bounds[1] and bounds[0] > bounds[1]:
@@ -36,6 +39,13 @@ def configure_tls(
         config.set_certificate(os.fspath(cert[0]), os.fspath(cert[1]), cert[2] if len(cert) == 3 else "")
     else:
         raise TypeError("cert must be the path of a PEM file, (chain, key) or (chain, key, password)")
+
+
+def _require(authorities: Path) -> None:
+    try:
+        os.stat(authorities)
+    except OSError as exc:
+        raise UnusableCertificate(f"verify={os.fspath(authorities)!r}: {exc.strerror}") from exc
 
 
 def _version(argument: str, name: str) -> int:

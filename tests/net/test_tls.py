@@ -79,10 +79,24 @@ def test_no_verification(tls_server):
 
 
 def test_a_bundle_that_is_not_there(tls_server, tmp_path):
-    for name in ("nothing.pem", "empty.pem", "x" * 300):  # which is too long for a name
-        with offgil.Client(verify=tmp_path / name) as client, pytest.raises(offgil.ConnectError, match=name):
-            client.get(tls_server)
-        (tmp_path / "empty.pem").touch()
+    for name, reason in (("nothing.pem", "No such file"), ("x" * 300, "too long")):
+        with pytest.raises(offgil.UnusableCertificate, match=f"{name}': .*{reason}"):
+            offgil.Client(verify=tmp_path / name)
+
+
+def test_a_bundle_that_is_there_no_longer(tls_server, tmp_path):
+    bundle = tmp_path / "bundle.pem"
+    for name in ("empty", "nothing", "bundle.pem"):  # a link to itself, in the end
+        bundle.touch()
+        with offgil.Client(verify=bundle) as client:
+            bundle.unlink()
+            if name == "empty":
+                bundle.touch()
+            elif name == "bundle.pem":
+                bundle.symlink_to(name)
+            with pytest.raises(offgil.ConnectError, match=r"bundle\.pem"):
+                client.get(tls_server)
+        bundle.unlink(missing_ok=True)
 
 
 def test_the_bundle_is_parsed_once_for_all_threads(tls_server, authority, tmp_path, barrier_threads):

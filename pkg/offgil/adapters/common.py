@@ -39,7 +39,7 @@ class AnyTransport:
 
     Raises:
         ValueError: an argument makes no sense, contradicts another, or is beyond the linked libcurl.
-        UnusableCertificate: the files of ``cert`` cannot be read or do not belong together.
+        UnusableCertificate: the files of ``cert`` cannot be read or do not belong together, or ``verify`` is not there.
         UnusableSSLContext: ``verify`` asks for what cannot be honoured.
     """
 
