@@ -197,7 +197,7 @@ for size in (100_000, 100):
         except offgil.StoreFull:
             print(i > 10)
         store.clear()
-        store["again"] = bytes(size)
+        store[f"{{size}}/0"] = bytes(size)  # in a shard that has memory for records
     named.remove("jobs")
     del store  # or its memory is still there
 """

@@ -73,6 +73,8 @@ class Processes:
         self._workers: dict[int, Worker] = {}
         self._free_slots = list(range(max_workers))
         self._collector: threading.Thread | None = None
+        # Not the thread's own end: before 3.13, a join() that Ctrl-C ends takes a thread that runs for one that has ended.
+        self._collected = threading.Event()
         self._watcher: Watcher | None = None
         self._refusal: ExecutorError | Closed | None = None
         self._foreign = False
@@ -205,7 +207,10 @@ class Processes:
         except BaseException as exc:  # a damaged store, or a callback that raises SystemExit: nobody may wait for ever
             self._break(f"the thread that collects results ended: {type(exc).__name__}: {exc}")
             self._channel.close()
-        self._wind_up()
+        try:
+            self._wind_up()
+        finally:
+            self._collected.set()
 
     def _read(self, letter: str, number: int, value: Any) -> None:
         if letter == "v":
@@ -336,7 +341,7 @@ class Processes:
         if collector is None:
             self._channel.close()
         elif wait and collector is not threading.current_thread():
-            collector.join()
+            self._collected.wait()
 
     def _nudge(self) -> None:
         """Have the collector look whether all is done."""
@@ -344,13 +349,12 @@ class Processes:
             self._channel.put_news("s", 0, None)
 
     def interrupt(self) -> None:
-        collector = self._collector
-        while self._tasks and collector is not None and collector.is_alive():
+        while self._tasks and self._collector is not None and not self._collected.is_set():
             for _, pid, _ in self.running():
                 with suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGINT)
             # Again, for a task that was not begun yet when the signal came; each task is interrupted only once.
-            collector.join(0.1)
+            self._collected.wait(0.1)
 
     def forget(self) -> None:
         # The locks and threads are the parent's; its store's handle in this process goes with the object.
