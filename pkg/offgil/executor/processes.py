@@ -73,7 +73,7 @@ class Processes:
         self._workers: dict[int, Worker] = {}
         self._free_slots = list(range(max_workers))
         self._collector: threading.Thread | None = None
-        # Not the thread's own end: before 3.13, a join() that Ctrl-C ends takes a thread that runs for one that has ended.
+        # Not the thread's own end: before 3.13, a join() that Ctrl-C ends takes a running thread for ended.
         self._collected = threading.Event()
         self._watcher: Watcher | None = None
         self._refusal: ExecutorError | Closed | None = None
