@@ -67,7 +67,7 @@ def cpu_seconds() -> float:
 
 def in_threads(client: Any, url: str, share: int, count: int) -> tuple[float, float]:
     """CPU and wall seconds of so many threads, each with its share of requests."""
-    barrier = threading.Barrier(count + 1, timeout=300)
+    barrier = threading.Barrier(count + 1, timeout=30)
 
     def work() -> None:
         for times in (50, share):
