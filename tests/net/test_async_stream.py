@@ -260,10 +260,10 @@ def peak():
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
 
 async def main():
-    total = number = 0
+    total = number = before = 0
     async with offgil.AsyncClient() as client, client.stream("GET", sys.argv[1]) as response:
         async for piece in response.aiter_bytes():
-            if number == 20:
+            if not before and total > 40 << 20:  # a piece may be 17 MB
                 before = peak()
             if number % 50 == 0:
                 await asyncio.sleep(0.002)
