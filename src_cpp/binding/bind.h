@@ -11,6 +11,7 @@
 #include <string_view>
 #include <utility>
 
+#include "binding/detached.h"
 #include "net/client.h"
 #include "net/error.h"
 #include "net/multi.h"
@@ -56,7 +57,7 @@ struct PyCancelToken {
     const std::shared_ptr<net::CancelToken> token = std::make_shared<net::CancelToken>();
 
     void cancel() {
-        nb::gil_scoped_release detached;
+        const Detached detached;
         token->cancel();
     }
 };

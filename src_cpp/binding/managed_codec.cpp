@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "binding/convert.h"
+#include "binding/detached.h"
 #include "store/managed/populate.h"
 
 namespace offgil::binding {
@@ -57,7 +58,7 @@ Encoded::Encoded(nb::handle key, nb::handle value, nb::handle encode) {
         set(kBytes, PyBytes_AS_STRING(v), PyBytes_GET_SIZE(v));
     else if (!(PyUnicode_CheckExact(v) && set_str(v)) && !(PyLong_CheckExact(v) && set_int(v)) &&
              !(PyFloat_CheckExact(v) && set_float(v)))
-        set_other(encode(key, value));
+        set_other(call(encode, key, value));
 }
 
 Encoded::~Encoded() {
@@ -172,7 +173,7 @@ nb::object decode_value(nb::handle key, Fetched &out, nb::handle decode) {
         default: {
             const std::uint8_t codec = out.codec();
             const nb::object buffer = out.is_pinned() ? memory_view(out.keep()) : copy_bytes(out);
-            return decode(key, codec, buffer);
+            return call(decode, key, codec, buffer);
         }
     }
     expect_object(object);

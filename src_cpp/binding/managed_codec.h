@@ -64,10 +64,4 @@ nb::object memory_view(store::managed::HeldPointer held);
 
 void bind_held(nb::module_ &m);
 
-template <typename Operation>
-auto without_gil(Operation &&operation) {
-    const nb::gil_scoped_release released;
-    return operation();
-}
-
 }  // namespace offgil::binding

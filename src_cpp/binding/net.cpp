@@ -27,10 +27,7 @@ struct PyClient {
         net::Request request = request_of(method, url, headers, body, limits, cancel);
         request.save_to = save_to;
         net::Interrupt interrupt = signal_check();
-        net::Result result = [&] {
-            nb::gil_scoped_release detached;
-            return client.perform(request, interrupt);
-        }();
+        net::Result result = without_gil([&] { return client.perform(request, interrupt); });
         if (auto *error = std::get_if<net::Error>(&result)) raise(std::move(*error));
         return make_response(response_type, std::get<net::Response>(std::move(result)));
     }
@@ -38,10 +35,7 @@ struct PyClient {
     void pause(nb::handle seconds, const PyCancelToken *cancel) {
         net::Patience patience{net::deadline_after(net::monotonic_now(), timeout_ns(seconds)), signal_check(),
                                cancel ? cancel->token : nullptr};
-        std::optional<net::ErrorKind> ended = [&] {
-            nb::gil_scoped_release detached;
-            return client.pool().pause(patience);
-        }();
+        std::optional<net::ErrorKind> ended = without_gil([&] { return client.pool().pause(patience); });
         if (!ended) return;
         if (*ended == net::ErrorKind::interrupted) throw nb::python_error();
         throw NetException(net::pause_failure(*ended));
@@ -64,7 +58,7 @@ struct PyClient {
     }
 
     void close() {
-        nb::gil_scoped_release detached;
+        const Detached detached;
         client.close();
     }
 

@@ -38,10 +38,8 @@ class PyBatch {
         net::Nanos deadline = net::deadline_after(net::monotonic_now(), timeout_ns(timeout));
         net::Interrupt interrupt = signal_check();
         bool interrupted = false;
-        std::vector<net::Batch::Completion> done = [&] {
-            nb::gil_scoped_release detached;
-            return batch_->wait(deadline, interrupt, interrupted);
-        }();
+        std::vector<net::Batch::Completion> done =
+            without_gil([&] { return batch_->wait(deadline, interrupt, interrupted); });
         if (interrupted) throw nb::python_error();
         if (done.empty()) require_usable();
         nb::list results;
@@ -58,10 +56,7 @@ class PyBatch {
 
     void close() {
         Turn turn(busy_, kRefusal);
-        {
-            nb::gil_scoped_release detached;
-            batch_.reset();  // ends connections
-        }
+        without_gil([&] { batch_.reset(); });  // ends connections
         bodies_.clear();
     }
 

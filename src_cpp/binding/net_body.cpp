@@ -41,13 +41,13 @@ std::shared_ptr<net::Upload> PyIterableBody::start() {
               "the request's body is an iterator, which has been read; give bytes, a file or a list to have "
               "it sent again");
     started_ = true;
-    iterator_ = nb::steal(PyObject_GetIter(iterable_.ptr()));
+    iterator_ = nb::steal(or_hang([&] { return PyObject_GetIter(iterable_.ptr()); }));
     if (!iterator_.is_valid()) throw nb::python_error();
     return std::make_shared<net::FedUpload>(size_, net::FedUpload::Source{&PyIterableBody::more, this});
 }
 
 bool PyIterableBody::more(void *self, net::FedUpload &upload) {
-    nb::gil_scoped_acquire attached;
+    const Attached attached;
     // An iterator in C may never run a signal handler by itself.
     if (PyErr_CheckSignals() != 0) return false;
     return static_cast<PyIterableBody *>(self)->feed(upload);
@@ -76,7 +76,7 @@ bool PyIterableBody::feed(net::FedUpload &upload) {
 
 /// The next item as bytes; null at the end, or with a Python exception set.
 nb::object PyIterableBody::next() {
-    nb::object item = nb::steal(PyIter_Next(iterator_.ptr()));
+    nb::object item = nb::steal(or_hang([&] { return PyIter_Next(iterator_.ptr()); }));
     if (!item.is_valid() || PyBytes_Check(item.ptr())) return item;
     if (PyByteArray_Check(item.ptr()) || PyMemoryView_Check(item.ptr()))
         return nb::steal(PyBytes_FromObject(item.ptr()));  // these could change while they are sent

@@ -27,10 +27,7 @@ void set_certificate(net::Config &config, std::string cert, std::string key, std
     config.tls.cert_file = std::move(cert);
     config.tls.key_file = std::move(key);
     config.tls.key_password = std::move(password);
-    auto problem = [&] {
-        nb::gil_scoped_release detached;  // reads files
-        return net::certificate_problem(config.tls);
-    }();
+    auto problem = without_gil([&] { return net::certificate_problem(config.tls); });  // reads files
     if (problem)
         raise(
             "UnusableCertificate",

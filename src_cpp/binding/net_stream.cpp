@@ -25,10 +25,7 @@ class PyStream {
               return request;
           }()) {
         net::Interrupt interrupt = signal_check();
-        std::optional<net::Error> error = [&] {
-            nb::gil_scoped_release detached;
-            return stream_.open(interrupt);
-        }();
+        std::optional<net::Error> error = without_gil([&] { return stream_.open(interrupt); });
         if (error) raise(std::move(*error));
     }
 
@@ -37,7 +34,7 @@ class PyStream {
         net::Interrupt interrupt = signal_check();
         auto outcome = [&] {
             // What is there already is not worth handing the interpreter to someone else.
-            std::optional<nb::gil_scoped_release> detached;
+            std::optional<Detached> detached;
             if (stream_.waits()) detached.emplace();
             return stream_.next(interrupt);
         }();
@@ -59,7 +56,7 @@ class PyStream {
     void close() {
         Turn turn(busy_, kRefusal);
         {
-            std::optional<nb::gil_scoped_release> detached;
+            std::optional<Detached> detached;
             if (stream_.running()) detached.emplace();
             stream_.close();
         }

@@ -109,7 +109,7 @@ nb::object SharedStore::read(Ref value) const {
 }
 
 void SharedStore::raise_fresh(const Ref &failure) {
-    const nb::object fresh = failure.attr("fresh")();
+    const nb::object fresh = call(failure.attr("fresh"));
     PyErr_SetObject(reinterpret_cast<PyObject *>(Py_TYPE(fresh.ptr())), fresh.ptr());
     throw nb::python_error();
 }
@@ -121,7 +121,7 @@ nb::object SharedStore::unwrap(Ref value) const {
 }
 
 std::size_t SharedStore::size_of(nb::handle value) const {
-    const nb::object size = sizeof_(unwrap(Ref(value)));
+    const nb::object size = call(sizeof_, unwrap(Ref(value)));
     if (!PyLong_Check(size.ptr())) {
         PyErr_Format(PyExc_TypeError, "sizeof must return an int, not %R", size.ptr());
         throw nb::python_error();
@@ -159,7 +159,7 @@ bool SharedStore::publish(const KeyArgument &key, nb::handle value, Table::PutOp
         for (;;) {
             const Time until = std::min({deadline.at, due, end_of_slice()});
             {
-                const nb::gil_scoped_release detached;
+                const Detached detached;
                 if (parker.park_until(until)) return Nap::woken;
             }
             // Unlike the waits, a put that looks at signals keeps its place in the queue.

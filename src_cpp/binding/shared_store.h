@@ -21,8 +21,14 @@ class Ref : public nb::object {
     explicit Ref(nb::handle h) : object(nb::borrow(h)) {}
     Ref(const Ref &other) noexcept : object(other) {}
     Ref(Ref &&other) noexcept = default;
-    Ref &operator=(Ref &&other) noexcept = default;
-    ~Ref() = default;
+    Ref &operator=(Ref &&other) noexcept {
+        std::swap(m_ptr, other.m_ptr);
+        return *this;
+    }
+    /// The end of an object may call Python.
+    ~Ref() {
+        or_hang([&] { Py_XDECREF(release().ptr()); });
+    }
 };
 
 }  // namespace offgil::binding
@@ -91,7 +97,7 @@ store::Status park(const Deadline &deadline, Wait &&wait) {
     for (;;) {
         const auto until = std::min(deadline.at, end_of_slice());
         const store::Status status = wait([until](store::Parker &parker) noexcept {
-            const nb::gil_scoped_release detached;
+            const Detached detached;
             return parker.park_until(until);
         });
         if (status != store::Status::absent) return status;

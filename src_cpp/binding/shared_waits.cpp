@@ -35,7 +35,7 @@ class Mailbox {
         }
         for (bool interrupted = false;; interrupted = true) {
             try {
-                loop_.attr("call_soon_threadsafe")(self);
+                call(loop_.attr("call_soon_threadsafe"), self);
             } catch (nb::python_error &error) {
                 // Ctrl-C in the midst of it, which is for whoever publishes: not the loop's loss.
                 if (error.matches(PyExc_KeyboardInterrupt)) continue;
@@ -51,12 +51,13 @@ class Mailbox {
     /// Runs in the loop.
     void deliver() {
         for (Letter &letter : empty()) {
-            if (nb::cast<bool>(letter.future.attr("done")())) continue;
+            if (nb::cast<bool>(call(letter.future.attr("done")))) continue;
             if (letter.value)
-                letter.future.attr("set_result")(*letter.value);
+                call(letter.future.attr("set_result"), *letter.value);
             else
-                letter.future.attr("set_exception")(nb::module_::import_("offgil.errors")
-                                                        .attr("Closed")("the shared-state store was closed"));
+                call(letter.future.attr("set_exception"),
+                     nb::module_::import_("offgil.errors")
+                         .attr("Closed")("the shared-state store was closed"));
         }
     }
 
@@ -110,7 +111,8 @@ class Listener final : private KeyHolder, public store::Waiter<Ref> {
             if (!mailbox_.is_none())
                 nb::cast<Mailbox &>(mailbox_).post(mailbox_, std::move(future_), std::move(value));
             else
-                Ref(std::move(future_)).attr("_arrive")(value ? nb::object(*value) : nb::none(), !value);
+                call(Ref(std::move(future_)).attr("_arrive"), value ? nb::object(*value) : nb::none(),
+                     !value);
         } catch (nb::python_error &error) {
             // A put cannot fail any more: Ctrl-C is raised anew after it, and the rest is reported.
             if (error.matches(PyExc_KeyboardInterrupt))

@@ -17,7 +17,7 @@ std::atomic<unsigned long> main_thread{0};
 }  // namespace
 
 bool signal_pending(void *) {
-    nb::gil_scoped_acquire attached;
+    const Attached attached;
     return PyErr_CheckSignals() != 0;
 }
 

@@ -342,6 +342,7 @@ class Processes:
             self._channel.close()
         elif wait and collector is not threading.current_thread():
             self._collected.wait()
+            collector.join()  # else the end of the interpreter could find it at its last steps
 
     def _nudge(self) -> None:
         """Have the collector look whether all is done."""
