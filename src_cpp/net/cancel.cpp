@@ -4,33 +4,54 @@
 
 namespace offgil::net {
 
+CancelToken::CancelToken() : sleepers_(new Sleepers) {}
+
+CancelToken::~CancelToken() {
+    Sleepers *const last = sleepers_.load(std::memory_order_acquire);
+    if (last->generation == fork_generation()) delete last;
+}
+
+CancelToken::Sleepers &CancelToken::sleepers() {
+    Sleepers *known = sleepers_.load(std::memory_order_acquire);
+    if (known->generation == fork_generation()) return *known;
+    // The parent's are left as they are: their lock may be held by a thread that is not here.
+    auto own = std::make_unique<Sleepers>();
+    if (sleepers_.compare_exchange_strong(known, own.get(), std::memory_order_acq_rel)) return *own.release();
+    return *known;
+}
+
 void CancelToken::cancel() {
-    std::lock_guard lock(mutex_);
+    Sleepers &mine = sleepers();
+    std::lock_guard lock(mine.mutex);
     cancelled_.store(true, std::memory_order_release);
-    for (Wakeable *sleeper : sleepers_) sleeper->wake();
+    for (Wakeable *sleeper : mine.all) sleeper->wake();
 }
 
 CancelToken::Link::Link(std::shared_ptr<CancelToken> token, Wakeable &sleeper)
     : token_(std::move(token)), sleeper_(&sleeper) {
     if (!token_) return;
-    std::lock_guard lock(token_->mutex_);
-    token_->sleepers_.insert(sleeper_);
+    among_ = &token_->sleepers();
+    std::lock_guard lock(among_->mutex);
+    among_->all.insert(sleeper_);
     if (token_->cancelled()) sleeper_->wake();
 }
 
 CancelToken::Link::Link(Link &&other) noexcept
-    : token_(std::move(other.token_)), sleeper_(std::exchange(other.sleeper_, nullptr)) {}
+    : token_(std::move(other.token_)),
+      among_(other.among_),
+      sleeper_(std::exchange(other.sleeper_, nullptr)) {}
 
 CancelToken::Link &CancelToken::Link::operator=(Link &&other) noexcept {
     std::swap(token_, other.token_);
+    std::swap(among_, other.among_);
     std::swap(sleeper_, other.sleeper_);
     return *this;
 }
 
 CancelToken::Link::~Link() {
-    if (!token_) return;
-    std::lock_guard lock(token_->mutex_);
-    token_->sleepers_.erase(token_->sleepers_.find(sleeper_));
+    if (!token_ || among_->generation != fork_generation()) return;
+    std::lock_guard lock(among_->mutex);
+    among_->all.erase(among_->all.find(sleeper_));
 }
 
 }  // namespace offgil::net

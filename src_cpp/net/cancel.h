@@ -2,12 +2,12 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <unordered_set>
 
-#include "net/clock.h"
+#include "net/sockets.h"
 
 namespace offgil::net {
 
@@ -22,11 +22,19 @@ class Wakeable {
 
 /// A flag that is set once, and wakes whoever looks at it.
 ///
-/// Locking: `mutex_` guards `sleepers_`; wake() is called under it, so that a sleeper cannot go away
-/// meanwhile, and must not call back.  `cancelled_` is atomic, so that the loops that look at it take no
-/// lock.
+/// A forked child has the flag as it was, and nobody to wake: the sleepers are threads of its parent.
+///
+/// Locking: `Sleepers::mutex` guards `Sleepers::all`; wake() is called under it, so that a sleeper cannot go
+/// away meanwhile, and must not call back.  `cancelled_` is atomic, so that the loops that look at it take no
+/// lock; `sleepers_` is replaced in a forked child, whose parent may have held the lock.
 class CancelToken {
+    struct Sleepers;
+
   public:
+    CancelToken();
+    ~CancelToken();
+    CancelToken(const CancelToken &) = delete;
+
     bool cancelled() const { return cancelled_.load(std::memory_order_acquire); }
 
     /// From any thread.  Idempotent.
@@ -45,13 +53,22 @@ class CancelToken {
 
       private:
         std::shared_ptr<CancelToken> token_;
+        Sleepers *among_ = nullptr;
         Wakeable *sleeper_ = nullptr;
     };
 
   private:
+    struct Sleepers {
+        const std::uint32_t generation = fork_generation();
+        std::mutex mutex;
+        std::unordered_multiset<Wakeable *> all;  // a batch is in it once for each of its requests
+    };
+
+    /// Those of this process.
+    Sleepers &sleepers();
+
     std::atomic<bool> cancelled_{false};
-    std::mutex mutex_;
-    std::unordered_multiset<Wakeable *> sleepers_;  // a batch is in it once for each of its requests
+    std::atomic<Sleepers *> sleepers_;
 };
 
 }  // namespace offgil::net

@@ -1,9 +1,12 @@
 // Limits and cancelling, against a real server; the stress at the end is what the thread sanitizer is for.
 #include <doctest/doctest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <latch>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -35,6 +38,39 @@ TEST_CASE("a token ends a running call, a waiting one and a pause, and refuses l
     CHECK(cancelled == 4);
     CHECK(failed_as(client.perform(get(server.url("/x"), token), {}), ErrorKind::cancelled));
     CHECK(std::holds_alternative<Response>(client.perform(get(server.url("/x")), {})));
+}
+
+struct Woken : Wakeable {
+    bool woken = false;
+    void wake() override { woken = true; }
+};
+
+/// Forks where its token's lock is held.
+struct Forking : Wakeable {
+    std::shared_ptr<CancelToken> token = std::make_shared<CancelToken>();
+    std::optional<CancelToken::Link> link{std::in_place, token, *this};
+    pid_t child = -1;
+
+    void wake() override {
+        child = ::fork();
+        if (child != 0) return;
+        ::alarm(20);
+        token->cancel();
+        Woken own;
+        {
+            CancelToken::Link late(token, own);
+            link.reset();
+        }
+        ::_exit(own.woken && token->cancelled() ? 0 : 1);
+    }
+};
+
+TEST_CASE("a forked child uses a token whose lock its parent holds") {
+    Forking sleeper;
+    sleeper.token->cancel();
+    int status = -1;
+    ::waitpid(sleeper.child, &status, 0);
+    CHECK(status == 0);
 }
 
 TEST_CASE("a token ends its requests in a batch and no others") {

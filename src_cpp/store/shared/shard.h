@@ -41,7 +41,7 @@ struct ShardCounters {
 };
 
 /// `lock` guards all members; the atomics are written under it and read without it.  Every function expects
-/// that the caller holds it.  What each get and put needs comes first, in one cache line.
+/// that the caller holds it.  What each get and put needs comes first, side by side.
 ///
 /// The entries without a topic are queued from the first take() on.  Programs that only look keys up do not
 /// pay for the links, which lie in the cache lines of other entries, perhaps of other threads.
