@@ -60,6 +60,8 @@ def test_an_executor_that_was_never_used(tmp_path: Path, kind: str, method: str)
 
 @each
 def test_an_executor_that_is_made_at_the_end(tmp_path: Path, kind: str, method: str) -> None:
+    if sys.version_info[:2] == (3, 12):
+        pytest.skip("3.12 starts no thread at its end")
     body = """
 import atexit
 atexit.register(lambda: print(Executor(1, workers={kind!r}).submit(tasks.add, 1).result()))
