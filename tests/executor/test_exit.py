@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -96,23 +97,62 @@ except KeyboardInterrupt:
     assert child.returncode == 0
 
 
-@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
-def test_workers_end_when_their_parent_is_killed(tmp_path: Path, method: str) -> None:
-    body = """
-print(*{executor.submit(os.getpid).result() for _ in range(20)}, flush=True)
+MANY_TASKS = """
 for _ in range(1000):  # of which the workers are not to run more than one
     executor.submit(tasks.sleep, 1)
+"""
+FULL_STORE = """
+import offgil
+executor.shutdown()
+offgil.executor.processes._store_size = lambda: 1 << 22
+executor = Executor(2, workers="processes", context=get_context("fork"))
+executor.submit(tasks.add, 1).add_done_callback(lambda future: time.sleep(600))  # nothing is read any more
+for _ in range(20):
+    executor.submit(bytes, 1_000_000)
+news = executor._backend._channel.news
+while news.stats().memory_used < 3_000_000:
+    time.sleep(0.01)
+time.sleep(0.1)  # for the next ones to find no room
+"""
+A_FORK = """
+if os.fork() == 0:  # holds every pipe of its parent's, and outlives it
+    sys.stdin.read()
+    os._exit(0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "method"),
+    [
+        pytest.param(MANY_TASKS, "fork", id="fork"),
+        pytest.param(MANY_TASKS, "forkserver", id="forkserver"),
+        pytest.param(MANY_TASKS, "spawn", id="spawn"),
+        pytest.param(FULL_STORE, "fork", id="a full store"),
+        pytest.param(A_FORK, "forkserver", id="a fork that lives on"),
+    ],
+)
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path, meanwhile: str, method: str) -> None:
+    body = f"""
+executor.submit(tasks.add, 1).result()
+{meanwhile}
+print(*(worker.pid for worker in executor._backend._workers.values()), flush=True)
 time.sleep(600)
 """
-    with subprocess.Popen(program(tmp_path, "processes", method, body), stdout=subprocess.PIPE, text=True) as child:
+    command = program(tmp_path, "processes", method, body)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         workers = [int(pid) for pid in child.stdout.readline().split()]
         child.kill()
-    assert workers
-    until = time.monotonic() + PATIENCE
-    while any(alive(pid) for pid in workers):
-        assert time.monotonic() < until, workers
-        time.sleep(0.05)
+        assert workers
+        until = time.monotonic() + PATIENCE
+        try:
+            while any(alive(pid) for pid in workers):
+                assert time.monotonic() < until, workers
+                time.sleep(0.05)
+        finally:
+            for pid in filter(alive, workers):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 def alive(pid: int) -> bool:

@@ -79,9 +79,9 @@ class Channel:
         """Queue a task."""
         self.tasks.put(f"{number:x}", frame, None, priority, None, False, None)
 
-    def put_news(self, letter: str, number: int, value: Any) -> None:
-        """Tell the parent something."""
-        self.news.put(f"{letter}{number:x}", value, None, 0, None, False, None)
+    def put_news(self, letter: str, number: int, value: Any, timeout: float | None = None) -> None:
+        """Tell the parent something; wait for room so many seconds at most."""
+        self.news.put(f"{letter}{number:x}", value, None, 0, None, False, timeout)
 
     def close(self) -> None:
         """Wake everybody with Closed; in the parent only."""

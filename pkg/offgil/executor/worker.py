@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextvars
 import multiprocessing
 import os
+import select
 import signal
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from offgil.errors import Closed, CodecError, StoreFull
@@ -18,7 +20,7 @@ from offgil.executor.tasks import name_of
 
 __all__ = ["run_worker"]
 
-#: Seconds after which a worker that has no task, or has ended one, looks whether its parent still lives.
+#: Seconds after which a worker that waits, or has ended a task, looks whether its parent still lives.
 _LOOK_AFTER_PARENT = 1.0
 #: Types that the store encodes by itself.
 _PLAIN = (type(None), bool, int, float, str, bytes)
@@ -56,7 +58,8 @@ def run_worker(
         if initializer is not None:
             initializer(*initargs)
     except BaseException:
-        channel.put_news("b", slot, traceback.format_exc())
+        with suppress(Closed):
+            _tell(channel, orphaned, "b", slot, traceback.format_exc())
         return
     channel.mark(slot, starting=False)
     claim = channel.claim_memory(slot)
@@ -72,7 +75,7 @@ def run_worker(
             entry = take(None, _LOOK_AFTER_PARENT, None, claim)
             if entry is None:
                 continue
-            _run(channel, int(entry[0], 16), entry[1], functions, interrupts)
+            _run(channel, orphaned, int(entry[0], 16), entry[1], functions, interrupts)
             del entry
             if max_tasks is not None:
                 max_tasks -= 1
@@ -84,14 +87,22 @@ def _orphan_check() -> Callable[[], bool]:
     """Asks whether the process that started this one has ended."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    # The fork server outlives it, so the parent's pid says nothing there; multiprocessing's pipe says it.  With fork
-    # that pipe is held open by the other workers, and the pid says it.
-    is_child = os.getppid() == parent.pid
-    return lambda: (is_child and os.getppid() != parent.pid) or not parent.is_alive()
+    # multiprocessing's pipe alone does not say it: every fork of the parent holds it open, and may outlive it.
+    poll = select.poll()
+    try:
+        poll.register(os.pidfd_open(parent.pid), select.POLLIN)
+    except ProcessLookupError:
+        return lambda: True
+    return lambda: bool(poll.poll(0)) or not parent.is_alive()
 
 
 def _run(
-    channel: Channel, number: int, frame: bytes | memoryview, functions: Functions, interrupts: _Interrupts
+    channel: Channel,
+    orphaned: Callable[[], bool],
+    number: int,
+    frame: bytes | memoryview,
+    functions: Functions,
+    interrupts: _Interrupts,
 ) -> None:
     letter, value = "v", None
     try:
@@ -109,9 +120,24 @@ def _run(
         _without_own_frames(exc)
         letter, value = "e", write_exception(exc)
     try:
-        channel.put_news(letter, number, value)
+        _tell(channel, orphaned, letter, number, value)
     except StoreFull as exc:
-        channel.put_news("e", number, write_exception(exc))
+        _tell(channel, orphaned, "e", number, write_exception(exc))
+
+
+def _tell(channel: Channel, orphaned: Callable[[], bool], letter: str, number: int, value: Any) -> None:
+    """Wait for room in the store for as long as there is a parent that could make some."""
+    while True:
+        began = time.monotonic()
+        try:
+            channel.put_news(letter, number, value, timeout=_LOOK_AFTER_PARENT)
+        except StoreFull:
+            if time.monotonic() - began < _LOOK_AFTER_PARENT:
+                raise  # it has not waited: the value is larger than the store
+            if orphaned():
+                raise Closed("the parent has ended") from None
+        else:
+            return
 
 
 def _frame_of(value: Any, fn: Callable[..., Any]) -> Any:
