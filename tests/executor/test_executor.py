@@ -331,21 +331,21 @@ class Interrupted(BaseException):
 
 
 @pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
-def test_an_interrupt_within_submit_costs_no_other_task(executor: Executor) -> None:
+def test_an_interrupt_within_submit_leaves_nothing_behind(make: MakeExecutor) -> None:
     def interrupt(*_: Any) -> None:
         raise Interrupted
 
-    while executor.stats().workers < 2:  # multiprocessing leaves sockets behind where starting one is interrupted
-        executor.submit(tasks.add, 1).result(60)
-        list(executor.map(tasks.add, range(10)))
+    executor: Any = make(2, max_pending=3)
+    others = executor.options(priority=1, timeout=60, retries=1)
     previous = signal.signal(signal.SIGALRM, interrupt)
     delays = random.Random(5)
     try:
         for _ in range(500):
             try:
                 signal.setitimer(signal.ITIMER_REAL, delays.uniform(1e-5, 2e-4))
-                for _ in range(200):  # not for ever: what is raised within a destructor is lost
+                for _ in range(100):  # not for ever: what is raised within a destructor is lost
                     executor.submit(tasks.add, 1)
+                    others.submit(tasks.add, 1)
                 signal.setitimer(signal.ITIMER_REAL, 0)
             except Interrupted:
                 pass
@@ -357,3 +357,26 @@ def test_an_interrupt_within_submit_costs_no_other_task(executor: Executor) -> N
     stats = executor.stats()
     assert stats.pending == stats.running == 0
     assert stats.workers <= 2
+    backend = executor._backend
+    assert not executor._room._holders
+    assert not getattr(backend, "_watcher", backend)._limited
+    assert not getattr(backend, "_frames", {})
+
+
+def test_who_gives_up_waiting_for_a_place_takes_none(make: MakeExecutor, tmp_path: Path) -> None:
+    executor = make(1, max_pending=1)
+
+    async def main() -> None:
+        for _ in range(200):  # places come and waits end at the same time
+            waits = [asyncio.ensure_future(executor.submit_async(tasks.add, 1)) for _ in range(5)]
+            waits += [asyncio.ensure_future(hasty.submit_async(tasks.add, 1)) for _ in range(5)]
+            await waits[0]
+            waits[1].cancel()
+            await waits[2]
+            for each in waits[3:]:
+                each.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+
+    hasty = executor.options(submit_timeout=0.0005)
+    asyncio.run(main())
+    assert executor.options(submit_timeout=60).submit(tasks.add, 1).result(60) == 2

@@ -97,6 +97,35 @@ except KeyboardInterrupt:
     assert child.returncode == 0
 
 
+def test_an_interrupt_while_workers_are_started_loses_none(tmp_path: Path) -> None:
+    body = """
+import random, signal
+class Interrupted(BaseException):
+    pass
+def interrupt(*_):
+    raise Interrupted
+signal.signal(signal.SIGALRM, interrupt)
+delays = random.Random(7)
+for _ in range(50):
+    executor = Executor(3, workers="processes", context=get_context("fork"))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, delays.uniform(1e-5, 0.02))
+        executor.submit(tasks.add, 1)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except Interrupted:
+        pass
+    assert list(executor.map(tasks.add, range(6))) == list(range(1, 7))
+    executor.shutdown()
+    try:
+        raise AssertionError(os.waitpid(-1, os.WNOHANG))
+    except ChildProcessError:
+        pass  # there is none, also none that has ended
+"""
+    command = program(tmp_path, "processes", "fork", body)
+    done = subprocess.run(command, timeout=PATIENCE, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 MANY_TASKS = """
 for _ in range(1000):  # of which the workers are not to run more than one
     executor.submit(tasks.sleep, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import os
 import sys
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +17,7 @@ from typing import Any, Literal, ParamSpec, SupportsIndex, TypeVar
 from offgil.errors import ExecutorFull, StoreUnavailable
 from offgil.executor.lifetime import watch_over
 from offgil.executor.mapping import map_tasks
-from offgil.executor.room import Room
+from offgil.executor.room import Room, Turn
 from offgil.executor.tasks import DEFAULT, Backend, ExecutorStats, Options, Task, TaskReport, name_of
 from offgil.runtime import Decision, decide_workers
 
@@ -235,55 +236,38 @@ class Executor(concurrent.futures.Executor):
     def _submit(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], options: Options) -> Task:
         if self._room is None:
             return self._backend.submit(fn, args, kwargs, options)
-        place = self._room.ask()
-        if place is not None:
-            self._await_place(place, options.submit_timeout)
-        return self._submit_in_place(fn, args, kwargs, options)
-
-    def _await_place(self, place: Future[None], timeout: float | None) -> None:
+        place = threading.Lock()  # unlike a future, waiting for it can be interrupted anywhere
+        place.acquire()
         try:
-            place.result(timeout)
-        except TimeoutError:
-            if place.cancel():
-                raise ExecutorFull(
-                    f"no task was done within {timeout} s while max_pending of them were pending; "
-                    "wait longer (submit_timeout), or allow more"
-                ) from None
+            if not self._room.ask(place):
+                timeout = options.submit_timeout
+                if not place.acquire(timeout=-1 if timeout is None else min(timeout, threading.TIMEOUT_MAX)):
+                    raise _no_room(options)
+            return self._backend.submit(fn, args, kwargs, options, place)
         except BaseException:
-            if not place.cancel():
-                self._leave()
+            self._room.leave(place)
             raise
-
-    def _submit_in_place(
-        self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], options: Options
-    ) -> Task:
-        try:
-            return self._backend.submit(fn, args, kwargs, options)
-        except BaseException:
-            self._leave()
-            raise
-
-    def _leave(self) -> None:
-        assert self._room is not None
-        self._room.leave()
 
     async def _submit_async(
         self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], options: Options
     ) -> Any:
         import asyncio  # here, where it has been imported already: it takes longer than all of the executor
 
-        if self._room is None or (place := self._room.ask()) is None:
-            task = (self._submit_in_place if self._room else self._backend.submit)(fn, args, kwargs, options)
-            return await asyncio.wrap_future(task)
+        if self._room is None:
+            return await asyncio.wrap_future(self._backend.submit(fn, args, kwargs, options))
+        place = Turn()
         try:
-            await asyncio.wait_for(asyncio.wrap_future(place), options.submit_timeout)
-        except BaseException as exc:
-            if not place.cancel() and not place.cancelled():
-                self._leave()
-            if isinstance(exc, TimeoutError):
-                raise ExecutorFull(f"no task was done within {options.submit_timeout} s") from None
+            if not self._room.ask(place):
+                try:
+                    async with asyncio.timeout(options.submit_timeout):
+                        await asyncio.wrap_future(place)
+                except TimeoutError:
+                    raise _no_room(options) from None
+            task = self._backend.submit(fn, args, kwargs, options, place)
+        except BaseException:
+            self._room.leave(place)
             raise
-        return await asyncio.wrap_future(self._submit_in_place(fn, args, kwargs, options))
+        return await asyncio.wrap_future(task)
 
 
 class Submitter:
@@ -323,6 +307,13 @@ class Submitter:
         """As :meth:`Executor.submit_async`, which documents it."""
         result: T = await self._executor._submit_async(fn, args, kwargs, self._options)
         return result
+
+
+def _no_room(options: Options) -> ExecutorFull:
+    return ExecutorFull(
+        f"no task was done within {options.submit_timeout} s while max_pending of them were pending; "
+        "wait longer (submit_timeout), or allow more"
+    )
 
 
 def _decide(workers: str) -> Decision:

@@ -26,9 +26,10 @@ from contextlib import suppress
 from multiprocessing.context import BaseContext
 from typing import Any
 
-from offgil.errors import BrokenExecutor, Closed, CodecError, ExecutorError, TaskTimeout, WorkerDied
+from offgil.errors import BrokenExecutor, Closed, CodecError, ExecutorError, StoreFull, TaskTimeout, WorkerDied
 from offgil.executor.channel import MAX_WORKERS, Channel, in_place
 from offgil.executor.frames import function_head, read_exception, read_pickle, write_task
+from offgil.executor.interrupts import interrupts_later
 from offgil.executor.tasks import DEFAULT, Options, Running, Task, TaskCounts, name_of
 from offgil.executor.watcher import Watcher, Worker
 from offgil.executor.worker import run_worker
@@ -53,7 +54,7 @@ class Processes:
         initargs: tuple[Any, ...],
         max_tasks_per_worker: int | None,
         context: BaseContext | None,
-        on_done: Callable[[], None] | None,
+        on_done: Callable[[object], None] | None,
     ) -> None:
         if max_workers > MAX_WORKERS:
             raise ValueError(f"max_workers must be at most {MAX_WORKERS} for processes, not {max_workers}")
@@ -85,23 +86,33 @@ class Processes:
 
     # --- submitting -------------------------------------------------------------------------------
 
-    def submit(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: Options) -> Task:
-        number = 0
+    def submit(
+        self,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: Options,
+        place: object = None,
+    ) -> Task:
+        task = Task(self, fn, options, place)
         try:
             with self._lock:
                 if self._refusal is not None:
                     raise self._refusal_again()
-                self._next = number = self._next + 1
-                task = self._tasks[number] = Task(self, number, fn, options)
+                self._next = task.number = self._next + 1
+                self._tasks[task.number] = task
                 grow = bool(self._free_slots) and len(self._tasks) > len(self._workers)
             if grow:
                 self._grow()
             if options.timeout is not None and self._watcher is not None:
-                self._watcher.limit(1)
+                self._watcher.limit(task.number)
             self._send(task, fn, args, kwargs)
         except BaseException:
-            # Perhaps Ctrl-C, wherever it came: nobody gets the future, so nothing may wait for it.
-            self._tasks.pop(number, None)
+            # Perhaps Ctrl-C, wherever it came: nobody gets the future, so nothing may wait for it.  But what a worker
+            # is at already ends as other tasks do.
+            if task.number and not self.withdraw(task) and task.number not in (each.number for each in self.running()):
+                self._tasks.pop(task.number, None)
+                self._drop(task)
             raise
         return task
 
@@ -115,11 +126,11 @@ class Processes:
         except Closed:
             raise self._refusal_again() from None
         except Exception as exc:  # cannot be sent, or is larger than the store
-            with self._lock:
-                self._unsent += 1
-            self._tasks.pop(number, None)
-            task.set_exception(exc)
-            self._after(task)
+            if self._tasks.pop(number, None) is not None:
+                with self._lock:
+                    self._unsent += 1
+                task.set_exception(exc)
+            self._drop(task)
 
     def _refusal_again(self) -> ExecutorError | Closed:
         refusal = self._refusal
@@ -138,10 +149,14 @@ class Processes:
             return False
         with self._lock:
             self._cancelled += 1
+        self._drop(task)
+        return True
+
+    def _drop(self, task: Task) -> None:
+        """See to a task that was removed, on a thread that is not the collector."""
         self._after(task)
         if self._refusal is not None:
             self._nudge()
-        return True
 
     def is_queued(self, task: Task) -> bool:
         try:
@@ -153,7 +168,7 @@ class Processes:
 
     def _grow(self) -> None:
         """Start one more worker; with fork all of them, as long as this process may have a single thread."""
-        with self._lock:
+        with interrupts_later(), self._lock:
             fresh: list[Worker] = []
             try:
                 count = len(self._free_slots)
@@ -246,13 +261,14 @@ class Processes:
         self._after(task)
 
     def _after(self, task: Task) -> None:
+        """What is left to do for a task that was removed; a second time it does nothing."""
         task.fn = task.backend = None  # a future that is done needs neither
         if task.options is not DEFAULT:
             self._frames.pop(task.number, None)
             if task.options.timeout is not None and self._watcher is not None:
-                self._watcher.limit(-1)
+                self._watcher.unlimit(task.number)
         if self._on_done is not None:
-            self._on_done()
+            self._on_done(task.place)
 
     def _bury(self, slot: int) -> None:
         """Settle the task of a worker that has ended, and replace the worker."""
@@ -346,8 +362,8 @@ class Processes:
 
     def _nudge(self) -> None:
         """Have the collector look whether all is done."""
-        with suppress(Closed):
-            self._channel.put_news("s", 0, None)
+        with suppress(Closed, StoreFull):  # where there is no room, there are news, and it looks after each of them
+            self._channel.put_news("s", 0, None, timeout=0)
 
     def interrupt(self) -> None:
         while self._tasks and self._collector is not None and not self._collected.is_set():

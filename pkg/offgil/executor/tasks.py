@@ -126,8 +126,15 @@ class Backend(Protocol):
     """
 
     def submit(
-        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: Options
-    ) -> Task: ...
+        self,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: Options,
+        place: object = None,
+    ) -> Task:
+        """``on_done`` is called with ``place`` once the task is done, and perhaps again."""
+
     def withdraw(self, task: Task) -> bool:
         """Take a task back that no worker has begun; its future is the caller's to settle."""
 
@@ -157,10 +164,11 @@ class Task(Future[Any]):
     #: 1, and one more each time that it is started again.
     attempt = 1
 
-    def __init__(self, backend: Backend, number: int, fn: Callable[..., Any], options: Options) -> None:
+    def __init__(self, backend: Backend, fn: Callable[..., Any], options: Options, place: object) -> None:
         super().__init__()
-        self.number = number
+        self.number = 0  # until the backend has taken it on
         self.options = options
+        self.place = place  # in the executor's room
         self.submitted = time.monotonic()
         self.fn: Callable[..., Any] | None = fn  # for its name; dropped when done
         self.backend: Backend | None = backend  # likewise

@@ -20,9 +20,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import InvalidStateError
+from contextlib import suppress
 from typing import Any
 
 from offgil.errors import BrokenExecutor, Closed, TaskTimeout
+from offgil.executor.interrupts import interrupts_later
 from offgil.executor.tasks import DEFAULT, Options, Running, Task, TaskCounts, name_of
 
 __all__ = ["Threads"]
@@ -65,7 +67,7 @@ class Threads:
         initializer: Callable[..., Any] | None,
         initargs: tuple[Any, ...],
         max_tasks_per_worker: int | None,
-        on_done: Callable[[], None] | None,
+        on_done: Callable[[object], None] | None,
     ) -> None:
         self._max_workers = max_workers
         self._initializer = initializer
@@ -80,9 +82,10 @@ class Threads:
         self._workers: set[_Worker] = set()
         self._stuck: set[_Worker] = set()
         self._refusal: BrokenExecutor | Closed | None = None
-        self._limited = 0
+        self._limited: set[Task] = set()
         self._limiter: threading.Thread | None = None
-        self._bell = threading.Event()
+        # Rung when there is a first task in `_limited`; an Event that Ctrl-C interrupts may stay locked.
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._patient = True
         self._gone = _Worker()  # sums up the counts of workers that have ended
         self._overdue = _Worker()  # counts for the watcher
@@ -90,24 +93,36 @@ class Threads:
 
     # --- submitting -------------------------------------------------------------------------------
 
-    def submit(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: Options) -> Task:
-        task = _ThreadTask(self, 0, fn, options)
+    def submit(
+        self,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: Options,
+        place: object = None,
+    ) -> Task:
+        task = _ThreadTask(self, fn, options, place)
         task.call = [(contextvars.copy_context(), fn, args, kwargs)]
-        with self._lock:
-            if self._refusal is not None:
-                raise self._refusal_again()
-            self._next = task.number = self._next + 1
-            if len(self._workers) < self._max_workers:
-                self._grow()
-            if options is not DEFAULT:
-                self._level(options.priority)
-                if options.timeout is not None:
-                    self._limit(1)
-            try:
-                self._levels[options.priority].append(task)
-            finally:  # Ctrl-C may come in between: a task without its token would keep another one waiting
-                # Under the lock, so that nothing comes behind the last token.
-                self._tokens.put(True)
+        try:
+            with self._lock:
+                if self._refusal is not None:
+                    raise self._refusal_again()
+                self._next = task.number = self._next + 1
+                if len(self._workers) < self._max_workers:
+                    self._grow()
+                if options is not DEFAULT:
+                    self._level(options.priority)
+                    if options.timeout is not None:
+                        self._limit(task)
+                try:
+                    self._levels[options.priority].append(task)
+                finally:  # Ctrl-C may come in between: a task without its token would keep another one waiting
+                    # Under the lock, so that nothing comes behind the last token.
+                    self._tokens.put(True)
+        except BaseException:
+            if task.number:
+                self.withdraw(task)  # nobody gets the future
+            raise
         return task
 
     def _level(self, priority: int) -> None:
@@ -155,20 +170,15 @@ class Threads:
         worker = _Worker()
         name = f"offgil-worker-{len(self._workers)}"
         worker.thread = threading.Thread(target=self._work, args=(worker,), name=name, daemon=True)
-        self._workers.add(worker)
-        try:
-            worker.thread.start()
-        except BaseException:
-            self._workers.discard(worker)
-            raise
+        with interrupts_later():
+            self._workers.add(worker)
+            try:
+                worker.thread.start()
+            except BaseException:
+                self._workers.discard(worker)
+                raise
 
     def _work(self, worker: _Worker) -> None:
-        with self._lock:
-            self._workers.add(worker)  # again, if Ctrl-C came while it was started; then another may have its place
-            surplus = len(self._workers) > self._max_workers
-        if surplus:
-            self._leave(worker)
-            return
         try:
             if self._initializer is not None:
                 self._initializer(*self._initargs)
@@ -247,9 +257,9 @@ class Threads:
     def _after(self, task: Task) -> None:
         if task.options.timeout is not None:
             with self._lock:
-                self._limit(-1)
+                self._limited.discard(task)
         if self._on_done is not None:
-            self._on_done()
+            self._on_done(task.place)
 
     def _leave(self, worker: _Worker, *, replace: bool = False) -> None:
         with self._lock:
@@ -276,20 +286,22 @@ class Threads:
 
     # --- time limits ------------------------------------------------------------------------------
 
-    def _limit(self, change: int) -> None:
+    def _limit(self, task: Task) -> None:
         """Called with the lock held."""
-        self._limited += change
+        if not self._limited:
+            self._bell.put(None)
+        self._limited.add(task)
         if self._limiter is None:
-            self._limiter = threading.Thread(target=self._watch_limits, name="offgil-watcher", daemon=True)
-            self._limiter.start()
-        if self._limited:
-            self._bell.set()
-        else:
-            self._bell.clear()
+            with interrupts_later():
+                limiter = threading.Thread(target=self._watch_limits, name="offgil-watcher", daemon=True)
+                limiter.start()
+                self._limiter = limiter
 
     def _watch_limits(self) -> None:
         while self._refusal is None or self._workers:
-            self._bell.wait(1)
+            if not self._limited:
+                with suppress(queue.Empty):
+                    self._bell.get(timeout=1)
             time.sleep(_TICK)
             with self._lock:
                 workers = list(self._workers)

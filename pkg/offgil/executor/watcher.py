@@ -64,7 +64,7 @@ class Watcher:
         self._report = report
         self._lock = threading.Lock()  # guards the next three
         self._fresh: list[Worker] = []
-        self._limited = 0
+        self._limited: set[int] = set()
         self._stopped = False
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._thread = threading.Thread(target=self._watch, name="offgil-watcher", daemon=True)
@@ -76,12 +76,17 @@ class Watcher:
             self._fresh.append(worker)
             self._ring()
 
-    def limit(self, change: int) -> None:
-        """Say that there are more (1) or fewer (-1) tasks with a time limit."""
+    def limit(self, number: int) -> None:
+        """Say that the task of that number has a time limit."""
         with self._lock:
-            self._limited += change
-            if change > 0 and self._limited == change:
+            if not self._limited:
                 self._ring()
+            self._limited.add(number)
+
+    def unlimit(self, number: int) -> None:
+        """Say that this task is done, or that it never was."""
+        with self._lock:
+            self._limited.discard(number)
 
     def stop(self) -> None:
         """End the thread and wait for it."""

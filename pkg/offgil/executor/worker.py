@@ -87,6 +87,7 @@ def _orphan_check() -> Callable[[], bool]:
     """Asks whether the process that started this one has ended."""
     parent = multiprocessing.parent_process()
     assert parent is not None
+    assert parent.pid is not None
     # multiprocessing's pipe alone does not say it: every fork of the parent holds it open, and may outlive it.
     poll = select.poll()
     try:
