@@ -153,7 +153,7 @@ class Processes:
         return True
 
     def _drop(self, task: Task) -> None:
-        """See to a task that was removed, on a thread that is not the collector."""
+        """See to a task that was removed by others than the collector, which looks by itself whether all is done."""
         self._after(task)
         if self._refusal is not None:
             self._nudge()

@@ -288,7 +288,7 @@ class Threads:
 
     def _limit(self, task: Task) -> None:
         """Called with the lock held."""
-        if not self._limited:
+        if not self._limited and self._bell.empty():
             self._bell.put(None)
         self._limited.add(task)
         if self._limiter is None:
