@@ -35,13 +35,17 @@ def pieces():
 url = {url!r}
 {setup}
 
+def once():
+    try:
+        {call}
+    except offgil.OffgilError:
+        pass
+
 def again_and_again():
     while True:
-        try:
-            {call}
-        except offgil.OffgilError:
-            pass
+        once()
 
+once()  # what is imported at first use is not the matter here: 3.13t may hang in an import that its end interrupts
 sys.setswitchinterval(1e-4)
 for _ in range(4):
     threading.Thread(target=again_and_again, daemon=True).start()
