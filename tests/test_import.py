@@ -69,3 +69,10 @@ def test_a_worker_imports_no_network() -> None:
     loaded = run_fresh("import offgil.executor.worker, sys; print(*sys.modules)").split()
     assert "offgil.executor.worker" in loaded
     assert not {"asyncio", "http.cookiejar", "offgil.client"} & {*loaded}
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="this interpreter keeps the extension out of subinterpreters")
+def test_a_subinterpreter_of_3_11_has_threads_too() -> None:
+    work = "from offgil import Executor; print(*Executor(2, workers='threads').map(abs, [-1, -2]), flush=True)"
+    create = "import _xxsubinterpreters as subs; sub = subs.create(isolated=False)"
+    assert run_fresh(f"{create}; subs.run_string(sub, {work!r})") == "1 2"

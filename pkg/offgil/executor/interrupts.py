@@ -42,7 +42,11 @@ def interrupts_later() -> Iterator[None]:
             handler = signal.getsignal(each)
             if callable(handler):
                 handlers[each] = handler
-                signal.signal(each, note)
+                try:
+                    signal.signal(each, note)
+                except ValueError:  # a subinterpreter: handlers never run in it
+                    handlers.clear()
+                    break
         yield
     finally:
         for number, handler in handlers.items():
