@@ -73,6 +73,8 @@ def test_a_worker_imports_no_network() -> None:
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="this interpreter keeps the extension out of subinterpreters")
 def test_a_subinterpreter_of_3_11_has_threads_too() -> None:
-    work = "from offgil import Executor; print(*Executor(2, workers='threads').map(abs, [-1, -2]), flush=True)"
+    work = """from offgil import Executor
+with Executor(2, workers="threads") as executor:
+    print(*executor.map(abs, [-1, -2]), flush=True)"""
     create = "import _xxsubinterpreters as subs; sub = subs.create(isolated=False)"
     assert run_fresh(f"{create}; subs.run_string(sub, {work!r})") == "1 2"
