@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -24,6 +25,9 @@ def gil_enabled() -> bool:
 
 
 GIL_ENABLED_AT_START = gil_enabled()
+
+# A shell has its background jobs ignore Ctrl-C, and so would all processes that the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:
