@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+if not getattr(sys, "_is_gil_enabled", lambda: True)() and sys.version_info < (3, 14):
+    # Seen with nothing but `sys.modules.get("numpy")` in four threads, in 6 of 60 programs.
+    pytest.skip("3.13t may hang at its end: a thread that it stops may get a dict's lock", allow_module_level=True)
+
 PROGRAM = """
 import sys, threading, time
 import offgil
@@ -45,7 +49,7 @@ def again_and_again():
     while True:
         once()
 
-once()  # what is imported at first use is not the matter here: 3.13t may hang in an import that its end interrupts
+once()  # what is imported at first use is not the matter here
 sys.setswitchinterval(1e-4)
 for _ in range(4):
     threading.Thread(target=again_and_again, daemon=True).start()

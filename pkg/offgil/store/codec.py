@@ -87,9 +87,9 @@ class Codec:
             return BYTES, [value]
         if type(value) is memoryview:
             return BYTES, [value if value.c_contiguous else value.tobytes()]
-        # An array proves that numpy was imported; without it there is nothing to look for.
-        numpy = sys.modules.get("numpy")
-        if type(value) is getattr(numpy, "ndarray", None):
+        # Threads without the GIL take turns at sys.modules: it is looked into for numpy's own only.
+        kind = type(value)
+        if kind.__module__ == "numpy" and kind is getattr(sys.modules.get("numpy"), "ndarray", None):
             array: np.ndarray[Any, Any] = value
             # Structured types do not fit into the one string of a head; pickle knows them.
             if not array.dtype.hasobject and array.dtype.names is None:
@@ -98,9 +98,7 @@ class Codec:
             return _encode_pickle(value) if self._pickle else _encode_json(value)
         except Exception as exc:
             how = "that pickle refuses" if self._pickle else "that JSON has no form for; pickle=True may"
-            raise CodecError(
-                f"the value of key {key!r} cannot be stored: a {type(value).__qualname__} {how} ({exc})"
-            ) from exc
+            raise CodecError(f"the value of key {key!r} cannot be stored: a {kind.__qualname__} {how} ({exc})") from exc
 
     def encode_exception(self, exc: BaseException) -> _Encoded:
         """Encode what ``put_exception`` was given.
