@@ -8,16 +8,14 @@
 #include <sys/stat.h>
 
 #include <array>
-#include <atomic>
 #include <cstddef>
-#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string_view>
 #include <system_error>
 #include <utility>
 
-#include "net/sockets.h"
+#include "net/per_process.h"
 
 namespace offgil::net {
 
@@ -43,15 +41,13 @@ std::optional<Version> version_of(const std::string &file) {
 
 /// The stores that clients share, as long as they are among the latest.
 ///
-/// Locking: `mutex` guards the rest but `generation`, which never changes.  A forked child makes a registry
-/// of its own: the parent's locks, and those within its stores, may be held by threads that do not exist.
+/// Locking: `mutex` guards the rest.
 struct Registry {
     struct Entry {
         std::string file;
         Version version;
         std::shared_ptr<CaStore> store;
     };
-    const std::uint32_t generation = fork_generation();
     std::mutex mutex;
     std::array<Entry, 8> entries;
     std::size_t next = 0;  ///< the oldest entry
@@ -71,14 +67,9 @@ bool add_pem(X509_STORE *store, const std::string &pem) {
 }
 
 Registry &registry() {
-    static std::atomic<Registry *> current{new Registry};
-    Registry *known = current.load(std::memory_order_acquire);
-    if (known->generation == fork_generation()) return *known;
-    auto fresh = std::make_unique<Registry>();
-    // Two first users in the child: one registry wins.
-    if (current.compare_exchange_strong(known, fresh.get(), std::memory_order_acq_rel))
-        return *fresh.release();
-    return *known;
+    // Never destroyed: threads may use it until the process is gone.
+    static auto &each = *new PerProcess<Registry>;
+    return each.get();
 }
 
 }  // namespace

@@ -4,24 +4,8 @@
 
 namespace offgil::net {
 
-CancelToken::CancelToken() : sleepers_(new Sleepers) {}
-
-CancelToken::~CancelToken() {
-    Sleepers *const last = sleepers_.load(std::memory_order_acquire);
-    if (last->generation == fork_generation()) delete last;
-}
-
-CancelToken::Sleepers &CancelToken::sleepers() {
-    Sleepers *known = sleepers_.load(std::memory_order_acquire);
-    if (known->generation == fork_generation()) return *known;
-    // The parent's are left as they are: their lock may be held by a thread that is not here.
-    auto own = std::make_unique<Sleepers>();
-    if (sleepers_.compare_exchange_strong(known, own.get(), std::memory_order_acq_rel)) return *own.release();
-    return *known;
-}
-
 void CancelToken::cancel() {
-    Sleepers &mine = sleepers();
+    Sleepers &mine = sleepers_.get();
     std::lock_guard lock(mine.mutex);
     cancelled_.store(true, std::memory_order_release);
     for (Wakeable *sleeper : mine.all) sleeper->wake();
@@ -30,7 +14,7 @@ void CancelToken::cancel() {
 CancelToken::Link::Link(std::shared_ptr<CancelToken> token, Wakeable &sleeper)
     : token_(std::move(token)), sleeper_(&sleeper) {
     if (!token_) return;
-    among_ = &token_->sleepers();
+    among_ = &token_->sleepers_.get();
     std::lock_guard lock(among_->mutex);
     among_->all.insert(sleeper_);
     if (token_->cancelled()) sleeper_->wake();
@@ -49,7 +33,7 @@ CancelToken::Link &CancelToken::Link::operator=(Link &&other) noexcept {
 }
 
 CancelToken::Link::~Link() {
-    if (!token_ || among_->generation != fork_generation()) return;
+    if (!token_ || !token_->sleepers_.owns(*among_)) return;
     std::lock_guard lock(among_->mutex);
     among_->all.erase(among_->all.find(sleeper_));
 }

@@ -2,12 +2,11 @@
 #pragma once
 
 #include <atomic>
-#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <unordered_set>
 
-#include "net/sockets.h"
+#include "net/per_process.h"
 
 namespace offgil::net {
 
@@ -26,15 +25,11 @@ class Wakeable {
 ///
 /// Locking: `Sleepers::mutex` guards `Sleepers::all`; wake() is called under it, so that a sleeper cannot go
 /// away meanwhile, and must not call back.  `cancelled_` is atomic, so that the loops that look at it take no
-/// lock; `sleepers_` is replaced in a forked child, whose parent may have held the lock.
+/// lock.
 class CancelToken {
     struct Sleepers;
 
   public:
-    CancelToken();
-    ~CancelToken();
-    CancelToken(const CancelToken &) = delete;
-
     bool cancelled() const { return cancelled_.load(std::memory_order_acquire); }
 
     /// From any thread.  Idempotent.
@@ -59,16 +54,12 @@ class CancelToken {
 
   private:
     struct Sleepers {
-        const std::uint32_t generation = fork_generation();
         std::mutex mutex;
         std::unordered_multiset<Wakeable *> all;  // a batch is in it once for each of its requests
     };
 
-    /// Those of this process.
-    Sleepers &sleepers();
-
     std::atomic<bool> cancelled_{false};
-    std::atomic<Sleepers *> sleepers_;
+    PerProcess<Sleepers> sleepers_;
 };
 
 }  // namespace offgil::net

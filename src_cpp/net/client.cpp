@@ -73,21 +73,7 @@ std::variant<Lease, Error> lease(Pool &pool, const Request &request, Nanos now, 
     return failure(total ? ErrorKind::deadline : kind, request);
 }
 
-Client::Client(Config config) : config_(std::move(config)), pool_(new Pool(config_)) {}
-
-Client::~Client() {
-    Pool *pool = pool_.load(std::memory_order_acquire);
-    if (pool->generation() == fork_generation()) delete pool;
-}
-
-Pool &Client::pool() {
-    Pool *pool = pool_.load(std::memory_order_acquire);
-    if (pool->generation() == fork_generation()) return *pool;
-    auto fresh = std::make_unique<Pool>(config_);
-    // Two first users in the child: one pool wins.
-    if (pool_.compare_exchange_strong(pool, fresh.get(), std::memory_order_acq_rel)) return *fresh.release();
-    return *pool;
-}
+Client::Client(Config config) : config_(std::move(config)), pool_(config_) {}
 
 Result Client::perform(const Request &request, const Interrupt &interrupt) {
     if (closed()) return failure(ErrorKind::closed, request);

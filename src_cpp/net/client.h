@@ -6,18 +6,17 @@
 #include <variant>
 
 #include "net/multi.h"
+#include "net/per_process.h"
 #include "net/pool.h"
 #include "net/request.h"
 #include "net/transfer.h"
 
 namespace offgil::net {
 
-/// Locking: `pool_` is atomic and only ever replaced by a forked child's first use; everything below it locks
-/// by itself.
+/// Locking: `closed_` is atomic; everything else locks by itself.
 class Client {
   public:
     explicit Client(Config config);
-    ~Client();
     Client(const Client &) = delete;
     Client &operator=(const Client &) = delete;
 
@@ -29,13 +28,12 @@ class Client {
     void close();
     bool closed() const { return closed_.load(std::memory_order_acquire); }
 
-    /// This process' pool.  A forked child gets a new one and leaks its ancestor's on purpose: cleaning it up
-    /// would talk to the ancestor's peers, and its locks may be held by threads that do not exist here.
-    Pool &pool();
+    /// This process' pool: cleaning up an ancestor's would talk to the ancestor's peers.
+    Pool &pool() { return pool_.get(config_); }
 
   private:
     const Config config_;
-    std::atomic<Pool *> pool_;
+    PerProcess<Pool> pool_;
     std::atomic<bool> closed_{false};
 };
 
