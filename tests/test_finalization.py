@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-if not getattr(sys, "_is_gil_enabled", lambda: True)() and sys.version_info < (3, 14):
+from offgil.runtime import interpreter
+
+if not interpreter().gil_enabled and sys.version_info < (3, 14):
     # Seen with nothing but `sys.modules.get("numpy")` in four threads, in 6 of 60 programs.
     pytest.skip("3.13t may hang at its end: a thread that it stops may get a dict's lock", allow_module_level=True)
 

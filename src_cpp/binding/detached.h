@@ -13,6 +13,7 @@
 #pragma once
 
 #include <nanobind/nanobind.h>
+#include <unistd.h>
 
 #include <exception>
 #include <utility>
@@ -22,7 +23,9 @@ namespace offgil::binding {
 namespace nb = nanobind;
 
 /// Never returns: the process ends under the thread.
-[[noreturn]] void hang() noexcept;
+[[noreturn]] inline void hang() noexcept {
+    for (;;) ::pause();
+}
 
 /// Runs `operation`, which attaches or calls Python.  Whatever is thrown and is no std::exception is the end
 /// of the thread.

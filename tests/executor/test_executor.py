@@ -363,7 +363,7 @@ def test_an_interrupt_within_submit_leaves_nothing_behind(make: MakeExecutor) ->
     assert not getattr(backend, "_frames", {})
 
 
-def test_who_gives_up_waiting_for_a_place_takes_none(make: MakeExecutor, tmp_path: Path) -> None:
+def test_who_gives_up_waiting_for_a_place_takes_none(make: MakeExecutor) -> None:
     executor = make(1, max_pending=1)
 
     async def main() -> None:

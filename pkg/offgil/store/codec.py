@@ -81,14 +81,14 @@ class Codec:
         Raises:
             CodecError: there is no form for the value.
         """
-        if type(value) is int:
+        kind = type(value)
+        if kind is int:
             return INT, [value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)]
-        if type(value) is bytearray:
+        if kind is bytearray:
             return BYTES, [value]
-        if type(value) is memoryview:
+        if kind is memoryview:
             return BYTES, [value if value.c_contiguous else value.tobytes()]
         # Threads without the GIL take turns at sys.modules: it is looked into for numpy's own only.
-        kind = type(value)
         if kind.__module__ == "numpy" and kind is getattr(sys.modules.get("numpy"), "ndarray", None):
             array: np.ndarray[Any, Any] = value
             # Structured types do not fit into the one string of a head; pickle knows them.
